@@ -1,0 +1,261 @@
+# Copyright (c) 2026, the inflight.jobs contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# The job directory: names of jobs, safe reading and deleting of job files, the state that a job file tells.
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import stat
+import time
+import typing as t
+
+SUCCEEDED = "succeeded"
+FAILED = "failed"
+TIMED_OUT = "timed_out"
+CANCELLED = "cancelled"
+LOST = "lost"
+MISSING = "missing"
+UNREADABLE = "unreadable"
+NOT_STARTED = "not_started"
+RUNNING = "running"
+QUEUED = "queued"
+
+STATES = (SUCCEEDED, FAILED, TIMED_OUT, CANCELLED, LOST, MISSING, UNREADABLE, NOT_STARTED, RUNNING, QUEUED)
+OPEN_STATES = frozenset((RUNNING, QUEUED))
+
+# A file that is not JSON, and was changed less than so many seconds ago, is taken for one that is still being written.
+SETTLED_AFTER = 5.0
+
+# A result that is larger than this is not read: it would have to be held several times over in memory on both sides.
+MAX_JOB_FILE_BYTES = 16 * 1024 * 1024
+
+_JOB_ID = re.compile(r"j?[0-9]+\.[0-9]+")
+_RUNNING_KEYS = frozenset(("started", "finished", "ansible_job_id"))
+_TIMED_OUT_KEYS = frozenset(("msg", "failed", "child_pid"))
+
+
+class JobDirectoryError(Exception):
+    """The job directory as a whole cannot be used; the message says why and what to do."""
+
+
+def is_job_id(value: object) -> bool:
+    """Whether value is a job id as async_wrapper makes it, and so safe as the name of a file."""
+    # \Z by way of fullmatch: '$' would let a newline at the end through.
+    return isinstance(value, str) and len(value) <= 64 and _JOB_ID.fullmatch(value) is not None
+
+
+def is_running_marker(data: t.Mapping[str, t.Any], jid: str) -> bool:
+    """Whether data is what async_wrapper writes before the module runs, and not a result that has the same keys."""
+    return (
+        _RUNNING_KEYS.issuperset(data)
+        and bool(data.get("started"))
+        and not data.get("finished")
+        and data.get("ansible_job_id", jid) == jid
+    )
+
+
+def state_of_result(result: t.Mapping[str, t.Any]) -> str:
+    """The state that a whole result tells: succeeded, failed or timed_out."""
+    if _TIMED_OUT_KEYS == set(result) and result["msg"] == "Timeout exceeded":
+        return TIMED_OUT
+    if result.get("failed"):
+        return FAILED
+    # Modules that say nothing but a return code: core takes it for a failure as well.
+    if "failed" not in result and result.get("rc") not in (None, 0, "0"):
+        return FAILED
+    return SUCCEEDED
+
+
+class JobFile(t.NamedTuple):
+    """What one look at a job file found.
+
+    state: running, succeeded, failed, timed_out, missing or unreadable, going by the file alone.
+    reason: why it is missing or unreadable.
+    settling: whether it only counts as running because it is no JSON yet and was changed a moment ago.
+    text: the file's text, where it holds a result.
+    modified: time of the last change in seconds of the epoch by the host's clock; None without a file.
+    owner: user id of the file's owner; None without a file.
+    """
+
+    state: str
+    reason: str = ""
+    settling: bool = False
+    text: t.Optional[str] = None
+    modified: t.Optional[float] = None
+    owner: t.Optional[int] = None
+
+
+class JobDirectory:
+    """One job directory, opened once; files are reached through its descriptor, so nobody can swap it under us."""
+
+    def __init__(self, path: str) -> None:
+        """Open the directory, or remember that there is none.
+
+        :param path: the directory; a leading ~ is expanded as async_wrapper does it.
+        :raises JobDirectoryError: when it cannot be opened, or lies where any local user could replace it.
+        """
+        self.path = os.path.abspath(os.path.expanduser(path))
+        self.warnings: t.List[str] = []
+        self._fd: t.Optional[int] = None
+        self.owner: t.Optional[int] = None
+        try:
+            self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        except OSError as ex:
+            raise JobDirectoryError(
+                f"cannot open the job directory {self.path}: {ex.strerror}; "
+                "wait as the user who started the jobs (become_user)"
+            ) from ex
+        self._look_at_permissions(os.fstat(self._fd))
+
+    def _look_at_permissions(self, found: os.stat_result) -> None:
+        self.owner = found.st_uid
+        parent = os.path.dirname(os.path.realpath(self.path))
+        mode = os.stat(parent).st_mode
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            raise JobDirectoryError(
+                f"the job directory {self.path} lies in {parent}, which every local user may write to and which has no "
+                "sticky bit: anyone could put another directory in its place; set async_dir to a directory of your own"
+            )
+        if found.st_mode & stat.S_IWOTH:
+            self.warnings.append(
+                f"Every local user may write to the job directory {self.path}: results could be forged or deleted. "
+                "Set its mode to 0700."
+            )
+        elif found.st_uid not in (0, os.geteuid()):
+            self.warnings.append(
+                f"The job directory {self.path} belongs to user id {found.st_uid}, not to the user who waits: "
+                "its owner could forge results. Wait as the user who started the jobs (become_user)."
+            )
+        elif found.st_mode & stat.S_IXOTH and _reachable_by_all(parent):
+            self.warnings.append(
+                f"Every local user may read the results in the job directory {self.path}. Set its mode to 0700."
+            )
+
+    def running(self) -> t.List[str]:
+        """Ids of all jobs whose job file says that they run, oldest first."""
+        if self._fd is None:
+            return []
+        found = []
+        for name in os.listdir(self._fd):
+            if not is_job_id(name):
+                continue
+            try:
+                # A job file that says no more than "running" is short: results need not be opened.
+                if os.stat(name, dir_fd=self._fd, follow_symlinks=False).st_size > 256:
+                    continue
+            except OSError:
+                continue
+            job_file = self.read(name)
+            if job_file.state == RUNNING:
+                found.append((job_file.modified, name))
+        return [name for dummy, name in sorted(found)]
+
+    def read(self, jid: str) -> JobFile:
+        """Read one job file without following links and without trusting what it holds.
+
+        :param jid: a job id; anything else is a mistake of the caller.
+        :raises ValueError: when jid is no job id.
+        """
+        if not is_job_id(jid):
+            raise ValueError(f"{jid!r} is no job id")
+        if self._fd is None:
+            return JobFile(MISSING, "there is no job directory " + self.path)
+        try:
+            # O_NONBLOCK: opening a pipe that somebody left there must not block.
+            fd = os.open(jid, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._fd)
+        except FileNotFoundError:
+            return JobFile(MISSING, "there is no job file " + self.file(jid))
+        except OSError as ex:
+            # ELOOP is Linux, EMLINK is FreeBSD
+            reason = "a symbolic link" if ex.errno in (errno.ELOOP, errno.EMLINK) else os.strerror(ex.errno or 0)
+            return JobFile(UNREADABLE, f"the job file {self.file(jid)} cannot be read: {reason}")
+        try:
+            return self._read(jid, fd)
+        except OSError as ex:
+            return JobFile(UNREADABLE, f"the job file {self.file(jid)} cannot be read: {ex.strerror}")
+        finally:
+            os.close(fd)
+
+    def _read(self, jid: str, fd: int) -> JobFile:
+        found = os.fstat(fd)
+
+        def unreadable(reason: str) -> JobFile:
+            reason = f"the job file {self.file(jid)} {reason}"
+            return JobFile(UNREADABLE, reason, modified=found.st_mtime, owner=found.st_uid)
+
+        def no_result(reason: str) -> JobFile:
+            if 0 <= time.time() - found.st_mtime < SETTLED_AFTER:
+                return JobFile(RUNNING, settling=True, modified=found.st_mtime, owner=found.st_uid)
+            return unreadable(reason)
+
+        if not stat.S_ISREG(found.st_mode):
+            return unreadable("is not a regular file")
+        if found.st_uid not in (os.geteuid(), self.owner):
+            return unreadable(f"belongs to user id {found.st_uid}, who could have forged it")
+        if found.st_size > MAX_JOB_FILE_BYTES:
+            return unreadable(f"has {found.st_size} bytes, more than the limit of {MAX_JOB_FILE_BYTES}")
+        chunks = []
+        left = MAX_JOB_FILE_BYTES
+        while left > 0:
+            chunk = os.read(fd, min(left, 1024 * 1024))
+            if not chunk:
+                break
+            chunks.append(chunk)
+            left -= len(chunk)
+        text = b"".join(chunks).decode("utf-8", "replace")
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError):
+            return no_result("is empty" if not text else "is not JSON")
+        if not isinstance(data, dict):
+            return no_result("is JSON, but not an object")
+        if is_running_marker(data, jid):
+            return JobFile(RUNNING, modified=found.st_mtime, owner=found.st_uid)
+        return JobFile(state_of_result(data), text=text, modified=found.st_mtime, owner=found.st_uid)
+
+    def signature(self, jid: str) -> t.Optional[t.Tuple[int, int, int]]:
+        """Something that changes whenever a job file does; None when there is no such file."""
+        try:
+            found = os.stat(jid, dir_fd=self._fd, follow_symlinks=False) if self._fd is not None else None
+        except OSError:
+            return None
+        return found and (found.st_ino, found.st_mtime_ns, found.st_size)
+
+    def delete(self, jid: str) -> bool:
+        """Delete one job file, if it is a regular file of ours; True when it is gone by our hand."""
+        if self._fd is None or not is_job_id(jid):
+            return False
+        try:
+            found = os.stat(jid, dir_fd=self._fd, follow_symlinks=False)
+            if not stat.S_ISREG(found.st_mode) or found.st_uid not in (os.geteuid(), self.owner):
+                return False
+            os.unlink(jid, dir_fd=self._fd)
+        except OSError:
+            return False
+        return True
+
+    def file(self, jid: str) -> str:
+        """The path of a job's file."""
+        return os.path.join(self.path, jid)
+
+
+def _reachable_by_all(path: str) -> bool:
+    """Whether every local user can walk down to path."""
+    while True:
+        try:
+            if not os.stat(path).st_mode & stat.S_IXOTH:
+                return False
+        except OSError:
+            return False
+        parent = os.path.dirname(path)
+        if parent == path:
+            return True
+        path = parent

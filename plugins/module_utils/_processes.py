@@ -1,0 +1,148 @@
+# Copyright (c) 2026, the inflight.jobs contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Which processes belong to a job, and whether they live.
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+import typing as t
+
+# The command line of async_wrapper reads "... async_wrapper.py j<digits> <limit> ..." on every ansible-core.
+_WRAPPER = b"async_wrapper.py"
+
+
+class Process(t.NamedTuple):
+    """One living process. started: moment of its start on the clock of boot_clock(); None where /proc does not exist."""
+
+    pid: int
+    user: int
+    started: t.Optional[float]
+
+
+def boot_clock() -> float:
+    """Seconds on a clock that no change of the time of day moves, the one that /proc counts process starts on."""
+    # CLOCK_BOOTTIME goes on through a suspend, as start times in /proc do; it exists on Linux alone.
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def boot_id() -> str:
+    """Something that is another one after a reboot; empty where the system does not tell."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+class JobProcesses:
+    """The processes of jobs, remembered from look to look: a job is proved alive by one process that still lives."""
+
+    def __init__(self) -> None:
+        self._known: t.Dict[str, Process] = {}
+        self._has_proc = os.path.exists("/proc/self/stat")
+        self.sees_all = _sees_foreign_processes() if self._has_proc else _ps_sees_foreign_processes()
+
+    def living(self, jobs: t.Mapping[str, t.Container[int]]) -> t.Dict[str, Process]:
+        """Those of the jobs that have a living process, with the oldest of those processes that was found.
+
+        :param jobs: job id -> ids of the users whose processes count as the job's. Anybody can start a process that
+            looks like async_wrapper; one that belongs to somebody else must not keep a wait going.
+        """
+        found = {}
+        # The number behind the dot is the pid of a process that is gone before the job begins: it says nothing.
+        searched: t.Dict[str, t.List[str]] = {}
+        for jid in jobs:
+            known = self._known.get(jid)
+            if known is not None and _lives(known):
+                found[jid] = known
+            else:
+                searched.setdefault(jid.split(".")[0], []).append(jid)
+        if searched:
+            for process, arguments in self._table():
+                for jid in (jid for argument in arguments for jid in searched.get(argument, ())):
+                    if process.user in jobs[jid]:
+                        found[jid] = min(found.get(jid, process), process, key=lambda one: one.started or 0.0)
+        self._known = dict(found)
+        return found
+
+    def _table(self) -> t.Iterator[t.Tuple[Process, t.List[str]]]:
+        return _proc_table() if self._has_proc else _ps_table()
+
+
+def _proc_table() -> t.Iterator[t.Tuple[Process, t.List[str]]]:
+    """Every visible living process that runs async_wrapper, with its arguments."""
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            with open(f"/proc/{name}/cmdline", "rb") as file:
+                command_line = file.read(4096)
+            if _WRAPPER in command_line:
+                pid = int(name)
+                started = _start_of(pid)
+                if started is not None:
+                    yield Process(pid, _user_of(pid), started), command_line.decode("ascii", "replace").split("\0")
+        except OSError:
+            continue  # ended while we looked
+
+
+def _ps_table() -> t.Iterator[t.Tuple[Process, t.List[str]]]:
+    """The same on systems without /proc."""
+    for line in _ps("-axww", "-o", "pid=,uid=,stat=,args=").splitlines():
+        fields = line.split()
+        if len(fields) > 3 and _WRAPPER.decode() in line and not fields[2].startswith("Z"):
+            yield Process(int(fields[0]), int(fields[1]), None), fields[3:]
+
+
+def _ps(*arguments: str) -> str:
+    try:
+        finished = subprocess.run(("ps",) + arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+    except OSError:
+        return ""
+    return finished.stdout.decode("utf-8", "replace")
+
+
+def _start_of(pid: int) -> t.Optional[float]:
+    """When a process started, on the boot clock; None when it has ended, as a zombie has."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # The name of the program comes second, in parentheses, and may itself hold any character.
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    if fields[0] in (b"Z", b"X"):
+        return None
+    return int(fields[19]) / os.sysconf("SC_CLK_TCK")
+
+
+def _user_of(pid: int) -> int:
+    """The effective user id of a process; the owner of its folder in /proc is root where it must not be dumped."""
+    with open(f"/proc/{pid}/status", "rb") as file:
+        for line in file:
+            if line.startswith(b"Uid:"):
+                return int(line.split()[2])
+    raise OSError("no user id")
+
+
+def _lives(process: Process) -> bool:
+    """Whether this very process lives, and not another one that was given its pid."""
+    return process.started is not None and _start_of(process.pid) == process.started
+
+
+def _sees_foreign_processes() -> bool:
+    """Whether /proc shows the processes of all users to us (it does not when mounted with hidepid)."""
+    try:
+        with open("/proc/1/cmdline", "rb") as file:
+            file.read(1)
+    except OSError:
+        return False
+    return True
+
+
+def _ps_sees_foreign_processes() -> bool:
+    return any(line.strip() == "1" for line in _ps("-ax", "-o", "pid=").splitlines())

@@ -1,0 +1,75 @@
+# Copyright (c) 2026, the inflight.jobs contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# What a wait is asked for: the options that the argument spec cannot check alone.
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import typing as t
+from collections.abc import Mapping
+
+
+class BadOption(ValueError):
+    """An option has a value that makes no sense; the message names both and says what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class WaitOptions:
+    """What the wait is asked for; times in seconds.
+
+    until: "all", "any" or how many. stop: return at the first job that did not succeed. timeout: 0 for none.
+    """
+
+    until: str | int = "all"
+    stop: bool = False
+    timeout: float = 0
+    hold: float = 30
+    poll: float = 10
+    unreachable_timeout: float = 300
+    cleanup: bool = False
+
+    @classmethod
+    def from_arguments(cls, arguments: Mapping[str, t.Any], given: t.Container[str], check_mode: bool) -> WaitOptions:
+        """Check what the task gave.
+
+        :param arguments: all options, by the argument spec.
+        :param given: names of those that the task gave; the others are defaults.
+        :param check_mode: whether nothing may be changed on the host.
+        :raises BadOption: when a value makes no sense.
+        """
+        for name in ("timeout", "hold", "poll", "unreachable_timeout"):
+            if not 0 <= arguments[name] < math.inf:
+                raise BadOption(f"{name} is {arguments[name]:g}: it must be a number of seconds, 0 or more")
+        if 0 < arguments["timeout"] < arguments["hold"] and "hold" in given:
+            raise BadOption(
+                f"hold is {arguments['hold']:g} s, longer than the timeout of {arguments['timeout']:g} s: "
+                "leave hold out, or make it shorter"
+            )
+        for name, others in (("on_failure", "wait or stop"), ("on_timeout", "leave")):
+            if arguments[name] == "cancel":
+                raise BadOption(f"{name}: cancel is not available in this version, because it cannot end jobs yet: use {others}")
+        return cls(
+            until=_until(arguments["until"]),
+            stop=arguments["on_failure"] == "stop",
+            timeout=arguments["timeout"],
+            hold=arguments["hold"],
+            poll=arguments["poll"],
+            unreachable_timeout=arguments["unreachable_timeout"],
+            cleanup=arguments["cleanup"] and not check_mode,
+        )
+
+
+def _until(value: object) -> str | int:
+    if isinstance(value, str) and value in ("all", "any"):
+        return str(value)
+    try:
+        number = int(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else 0
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise BadOption(f"until is {str(value)!r}: it must be all, any, or a number of jobs, 1 or more")
+    return number

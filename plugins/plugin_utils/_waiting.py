@@ -1,0 +1,327 @@
+# Copyright (c) 2026, the inflight.jobs contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# The check loop: asks the host until the jobs have ended, the deadline has passed or the host is out of reach.
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+from __future__ import annotations
+
+import os.path
+import random
+import time
+import typing as t
+
+from ansible_collections.inflight.jobs.plugins.module_utils import _jobs
+from ansible_collections.inflight.jobs.plugins.plugin_utils import _contact, _results
+from ansible_collections.inflight.jobs.plugins.plugin_utils._registered import (
+    Record,
+    new_record,
+    set_result,
+    summary_of,
+    with_state,
+)
+from ansible_collections.inflight.jobs.plugins.plugin_utils._wait_options import BadOption, WaitOptions
+
+# How much longer than its hold a check may take before the host counts as out of reach: time to connect, to send the
+# module and to start Python on a slow host.
+PATIENCE = 30.0
+# The same where the deadline of the wait comes first.
+LAST_PATIENCE = 10.0
+# News may wait on the host for so long, so that many ends cost one report. No shorter than the pause between two
+# progress lines: more news than is shown is of no use.
+LINGER = 5.0
+FIRST_PAUSE = 0.5
+# The longest pause between two tries to reach a host.
+RETRY_PAUSE = 5.0
+
+
+class Host(t.Protocol):
+    """What a wait needs of a host: see _contact.Contact."""
+
+    def ask(self, request: dict[str, t.Any], limit: float) -> dict[str, t.Any]: ...
+
+    def reset(self) -> None: ...
+
+
+class Watcher(t.Protocol):
+    """Is told what happens during a wait: see _progress.Progress."""
+
+    def news(self, wait: Wait) -> None: ...
+
+    def ended(self, record: Record) -> None: ...
+
+    def lost_contact(self, reason: str) -> None: ...
+
+    def warn(self, text: str) -> None: ...
+
+
+class Wait:
+    """One wait for the jobs of one host.
+
+    records: a record for each job in the order given; made up to date while the wait runs.
+    problem: why the wait ended before its condition was met; empty when it was met.
+    """
+
+    def __init__(
+        self,
+        records: list[Record] | None,
+        options: WaitOptions,
+        host: Host,
+        watcher: Watcher,
+        *,
+        async_dir: str,
+        clock: t.Callable[[], float] = time.monotonic,
+        sleep: t.Callable[[float], None] = time.sleep,
+    ) -> None:
+        """
+        :param records: the jobs; None for every job that runs on the host.
+        :param async_dir: the job directory of jobs whose launch did not return theirs.
+        :param clock: tells seconds, never set back.
+        :raises BadOption: when options.until asks for more than there are.
+        """
+        self.records = records or []
+        self.problem = ""
+        self.unreachable = False
+        self.checks = 0
+        self.reconnects = 0
+        self._find = records is None
+        self._options = options
+        self._host = host
+        self._watcher = watcher
+        self._async_dir = async_dir
+        self._clock = clock
+        self._sleep = sleep
+        self._started = clock()
+        # What the host wants to be told again at the next check.
+        self._memory: dict[str, t.Any] = {}
+        self._began: dict[tuple[str, str], t.Any] = {}
+        # Jobs that are still open, by directory and id; the same job may have been given more than once.
+        self._open: dict[tuple[str, str], list[Record]] = {}
+        for record in self.records:
+            if not record["finished"]:
+                self._open.setdefault((self._directory_of(record), record["ansible_job_id"]), []).append(record)
+        if not self._find and self._too_few():
+            raise BadOption(self._too_few())
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the wait began."""
+        return self._clock() - self._started
+
+    @property
+    def finished(self) -> bool:
+        """Whether as many jobs have ended as were asked for."""
+        ended = sum(record["finished"] for record in self.records)
+        return not self._find and ended >= self._asked_for()
+
+    @property
+    def still_open(self) -> list[Record]:
+        """The jobs that have not ended, those that have run longest first."""
+        order = {key: self._began.get(key) or [float("inf")] for key in self._open}
+        return [record for key in sorted(self._open, key=lambda key: order[key]) for record in self._open[key]]
+
+    def run(self) -> None:
+        """Wait. Whatever happens, records hold what is known by then."""
+        pause = FIRST_PAUSE
+        while self._find or not self._is_over():
+            left = self._left()
+            try:
+                more = self._check(max(0.0, min(self._options.hold, left)), left)
+            except _contact.CheckFailed as ex:
+                self.problem = f"The jobs cannot be looked at on the host: {ex}"
+                return
+            except _contact.OutOfReach as ex:
+                self.unreachable = self._left() > 0
+                passed = "" if self.unreachable else f"The timeout of {self._options.timeout:g} s passed. "
+                self.problem = f"{passed}The host is out of reach: {ex}"
+                return
+            if self._find:
+                self._find = False
+                self.problem = self._too_few()
+                if self.problem:
+                    return
+            self._watcher.news(self)
+            if self._is_over():
+                break
+            left = self._left()
+            if left <= 0:
+                self.problem = f"The timeout of {self._options.timeout:g} s passed"
+                return
+            if not self._options.hold and not more:
+                self._sleep(min(pause, left))
+                pause = min(pause * 1.5, max(self._options.poll, FIRST_PAUSE))
+
+    def clean_up(self) -> None:
+        """Delete the job files of the jobs that have ended: only now that their results are here."""
+        paths = {record["results_file"] for record in self.records if record["finished"]} - {None}
+        if not self._options.cleanup or not paths:
+            return
+        request = self._request(0)
+        request.update(directories=[], find=False, delete=[list(os.path.split(path)) for path in sorted(paths)])
+        try:
+            self._ask(request, PATIENCE)
+        except (_contact.OutOfReach, _contact.CheckFailed) as ex:
+            self._watcher.warn(f"{len(paths)} job files were not deleted: {ex}")
+
+    def _left(self) -> float:
+        timeout = self._options.timeout
+        return timeout - self.elapsed if timeout else float("inf")
+
+    def _asked_for(self) -> int:
+        until = self._options.until
+        if until == "all":
+            return len(self.records)
+        if until == "any":
+            return min(1, len(self.records))
+        return int(until)
+
+    def _too_few(self) -> str:
+        total = len(self.records)
+        return f"until is {self._options.until}, but there are only {total} jobs" if self._asked_for() > total else ""
+
+    def _is_over(self) -> bool:
+        return self.finished or (self._options.stop and any(record["failed"] for record in self.records))
+
+    def _directory_of(self, record: Record) -> str:
+        path = record["results_file"]
+        return os.path.dirname(path) if path else self._async_dir
+
+    def _request(self, hold: float) -> dict[str, t.Any]:
+        directories: dict[str, dict[str, t.Any]] = {self._async_dir: {}} if self._find else {}
+        for path, jid in self._open:
+            directories.setdefault(path, {})[jid] = self._began.get((path, jid))
+        ends = len(self._open)
+        if self._options.until != "all":
+            # A job that was given twice ends twice: then ask for fewer, and look again if they are not enough.
+            given_again = sum(map(len, self._open.values())) - ends
+            ended = sum(record["finished"] for record in self.records)
+            ends = max(1, self._asked_for() - ended - given_again)
+        return {
+            "directories": [{"path": path, "jobs": jobs} for path, jobs in directories.items()],
+            "find": self._find,
+            "ends": ends if not self._find or self._options.until != "all" else 10**9,
+            "stop": self._options.stop,
+            "hold": hold,
+            "linger": min(LINGER, hold),
+            "delete": [],
+            **self._memory,
+        }
+
+    def _check(self, hold: float, left: float) -> bool:
+        """Ask the host once and take in what it says; True when it has more to say at once."""
+        request = self._request(hold)
+        response = self._ask(request, hold + PATIENCE if left > hold + PATIENCE else max(left, 0) + LAST_PATIENCE)
+        for remark in response["remarks"]:
+            self._watcher.warn(remark)
+        self._memory = {"boot": response["boot"], "looked": response["looked"]}
+        paths = [directory["path"] for directory in request["directories"]]
+        for place, jid, began in response["running"]:
+            self._found(paths[place], jid)
+            self._began[paths[place], jid] = began
+        for report in response["ended"]:
+            key = (paths[report["place"]], report["jid"])
+            self._found(*key)
+            for record in self._open.pop(key, ()):
+                _take_in(record, report)
+                self._watcher.ended(record)
+        return bool(response["more"])
+
+    def _found(self, path: str, jid: str) -> None:
+        """Take up a job that the host found by itself."""
+        if self._find and _jobs.is_job_id(jid) and (path, jid) not in self._open:
+            record = new_record(jid, _jobs.RUNNING)
+            self.records.append(record)
+            self._open[path, jid] = [record]
+
+    def _ask(self, request: dict[str, t.Any], limit: float) -> dict[str, t.Any]:
+        """Ask, and ask again while the host is out of reach, until the patience of the user is at its end."""
+        since: float | None = None
+        pause = FIRST_PAUSE
+        while True:
+            self.checks += 1
+            try:
+                response = self._host.ask(request, limit)
+            except (_contact.OutOfReach, _contact.CheckFailed) as ex:
+                if isinstance(ex, (_contact.CheckFailed, _contact.Refused)) and not self._memory:
+                    raise  # it has never worked: a wrong key, no Python, a full disk; not a host that went away
+                if since is None:
+                    since = self._clock()
+                    self._watcher.lost_contact(str(ex))
+                left = min(self._options.unreachable_timeout - (self._clock() - since), self._left())
+                if left <= 0:
+                    raise
+                self._host.reset()
+                self._sleep(min(left, pause * random.uniform(0.8, 1.2)))
+                pause = min(pause * 2, RETRY_PAUSE)
+                request["hold"] = request["linger"] = 0  # a glance first: much may have happened
+                limit = PATIENCE if self._left() > PATIENCE else max(self._left(), 0) + LAST_PATIENCE
+            else:
+                if since is not None:
+                    self.reconnects += 1
+                return response
+
+
+def _take_in(record: Record, report: dict[str, t.Any]) -> None:
+    """Bring a record up to date with what the host reported of its job."""
+    state = report["state"] if report["state"] in _jobs.STATES else _jobs.UNREADABLE
+    record["started_at"] = report.get("started_at")
+    record["ended_at"] = report.get("ended_at")
+    record["elapsed"] = report.get("elapsed")
+    record["results_file"] = report.get("results_file") or record["results_file"]
+    if report.get("text") is None:
+        record["msg"] = report["reason"]
+        with_state(record, state)
+        return
+    set_result(record, _results.decode(report["text"]), state)
+    if record["elapsed"] is None:
+        # It had ended before anybody looked; but command and shell say themselves how long they took.
+        record["elapsed"] = _results.duration(record["result"])
+        if record["elapsed"] is not None and record["ended_at"]:
+            record["started_at"] = _results.earlier(record["ended_at"], record["elapsed"])
+
+
+def result_of(wait: Wait) -> dict[str, t.Any]:
+    """What the task returns."""
+    summary = summary_of(wait.records)
+    failures = [record for record in wait.records if record["failed"]]
+    outcome = {"unreachable": True} if wait.unreachable else {"failed": bool(failures or wait.problem)}
+    return {
+        "jobs": wait.records,
+        "summary": summary,
+        "finished": wait.finished,
+        "elapsed": round(wait.elapsed, 3),
+        "checks": wait.checks,
+        "reconnects": wait.reconnects,
+        "changed": any(record["changed"] for record in wait.records),
+        "msg": message_of(wait, failures),
+        **outcome,
+    }
+
+
+def message_of(wait: Wait, failures: list[Record]) -> str:
+    """One or two sentences: what became of the wait, which jobs did not succeed and why."""
+    total = len(wait.records)
+    parts = []
+    if wait.problem:
+        parts.append(wait.problem)
+    if failures:
+        reasons = _some([_reason(record) for record in failures], 10, "; ")
+        parts.append(f"{len(failures)} of {total} jobs did not succeed: {reasons}")
+    if wait.still_open:
+        names = _some([record["name"] for record in wait.still_open], 10, ", ")
+        parts.append(f"{len(wait.still_open)} of {total} jobs still running: {names}")
+    if not parts:
+        parts.append(f"{total} jobs succeeded" if total else "There were no jobs to wait for")
+    return ". ".join(parts)
+
+
+def _reason(record: Record) -> str:
+    code = (record["result"] or {}).get("rc")
+    rc = f" (rc {code})" if record["state"] == _jobs.FAILED and isinstance(code, int) else ""
+    return f"{record['name']} {record['state'].replace('_', ' ')}{rc}: {record['msg']}"
+
+
+def _some(texts: list[str], most: int, between: str) -> str:
+    rest = len(texts) - most
+    return between.join(texts[:most]) + (f"{between}and {rest} more" if rest > 0 else "")
