@@ -47,11 +47,14 @@ class JobProcesses:
         self._has_proc = os.path.exists("/proc/self/stat")
         self.sees_all = _sees_foreign_processes() if self._has_proc else _ps_sees_foreign_processes()
 
-    def living(self, jobs: t.Mapping[str, t.Container[int]]) -> t.Dict[str, Process]:
+    def living(
+        self, jobs: t.Iterable[str], users_of: t.Callable[[str], t.Container[int]]
+    ) -> t.Dict[str, Process]:
         """Those of the jobs that have a living process, with the oldest of those processes that was found.
 
-        :param jobs: job id -> ids of the users whose processes count as the job's. Anybody can start a process that
-            looks like async_wrapper; one that belongs to somebody else must not keep a wait going.
+        :param jobs: job ids.
+        :param users_of: tells for a job id the ids of the users whose processes count as the job's. Anybody can start a
+            process that looks like async_wrapper; one that belongs to somebody else must not keep a wait going.
         """
         found = {}
         # The number behind the dot is the pid of a process that is gone before the job begins: it says nothing.
@@ -65,7 +68,7 @@ class JobProcesses:
         if searched:
             for process, arguments in self._table():
                 for jid in (jid for argument in arguments for jid in searched.get(argument, ())):
-                    if process.user in jobs[jid]:
+                    if process.user in users_of(jid):
                         found[jid] = min(found.get(jid, process), process, key=lambda one: one.started or 0.0)
         self._known = dict(found)
         return found
@@ -110,11 +113,16 @@ def _ps(*arguments: str) -> str:
 def _start_of(pid: int) -> t.Optional[float]:
     """When a process started, on the boot clock; None when it has ended, as a zombie has."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            # The name of the program comes second, in parentheses, and may itself hold any character.
-            fields = file.read().rpartition(b")")[2].split()
+        # Not open(): this runs for every job every few seconds, and open() takes twice as long.
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            text = os.read(fd, 4096)
+        finally:
+            os.close(fd)
     except OSError:
         return None
+    # The name of the program comes second, in parentheses, and may itself hold any character.
+    fields = text.rpartition(b")")[2].split()
     if fields[0] in (b"Z", b"X"):
         return None
     return int(fields[19]) / os.sysconf("SC_CLK_TCK")

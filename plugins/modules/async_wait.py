@@ -349,7 +349,7 @@ LOOK_EVERY = 2.0
 # The same for the files alone where there is no inotify.
 BLIND_LOOK_EVERY = 0.1
 # No more than this part of a CPU goes into looking.
-LOOK_SHARE = 0.01
+LOOK_SHARE = 0.005
 # One check brings so many bytes of results at the most (and at least one result): the others follow with the next.
 MAX_REPORT_BYTES = 8 * 1024 * 1024
 
@@ -357,13 +357,14 @@ MAX_REPORT_BYTES = 8 * 1024 * 1024
 class Job:
     """One job that is waited for.
 
-    directory: its job directory. place: index of that in the request. began: moment of its start on the boot clock and
-    as an ISO 8601 string, once it was seen running. look: what the last look at its file found.
+    directory: its job directory. places: where that stands in the request, which may name one directory in two ways.
+    began: moment of its start on the boot clock and as an ISO 8601 string, once it was seen running. look: what the
+    last look at its file found.
     """
 
     def __init__(self, directory: _jobs.JobDirectory, place: int, jid: str, began: t.Optional[t.List[t.Any]]) -> None:
         self.directory = directory
-        self.place = place
+        self.places = [place]
         self.jid = jid
         self.began = began
         self.look = _jobs.JobFile(_jobs.RUNNING)
@@ -421,7 +422,7 @@ class Check:
         self._hold(notifier)
         return {
             "ended": self.ended,
-            "running": [[job.place, job.jid, job.began] for job in self.pending.values()],
+            "running": [[place, job.jid, job.began] for job in self.pending.values() for place in job.places],
             "more": self.full,
             "boot": self.boot,
             "looked": self.looked,
@@ -443,7 +444,10 @@ class Check:
             paths.append(directory.path)
             self.remarks.extend(directory.warnings)
             for jid, began in wanted["jobs"].items():
-                self.pending[directory.path, jid] = Job(directory, place, jid, began if self.same_boot else None)
+                job = Job(directory, place, jid, began if self.same_boot else None)
+                twin = self.pending.setdefault((directory.path, jid), job)
+                if twin is not job:
+                    twin.places.append(place)
         return paths
 
     def _find(self) -> None:
@@ -452,7 +456,7 @@ class Check:
         jobs = {jid: Job(directory, 0, jid, None) for jid in directory.running()}
         for job in jobs.values():
             job.read()
-        living = self.processes.living({jid: job.users() for jid, job in jobs.items()})
+        living = self.processes.living(jobs, lambda jid: jobs[jid].users())
         for jid, job in jobs.items():
             if jid in living or job.has_result or not self._can_know(job):
                 self.pending[directory.path, jid] = job
@@ -495,7 +499,8 @@ class Check:
         """Decide, for jobs without a result, whether they live."""
         if not self.pending or self.full:
             return
-        living = self.processes.living({job.jid: job.users() for job in self.pending.values()})
+        by_id = {job.jid: job for job in self.pending.values()}
+        living = self.processes.living(by_id, lambda jid: by_id[jid].users())
         for job in list(self.pending.values()):
             if job.jid in living:
                 self._began(job, living[job.jid].started)
@@ -538,7 +543,8 @@ class Check:
                 now = _processes.boot_clock()
                 ago = max(0.0, min(time.time() - job.look.modified, now - (self.looked or now)))
                 fields["elapsed"] = round(max(0.0, now - ago - job.began[0]), 3)
-        self._report(job.place, job.jid, job.look.state, **fields)
+        for place in job.places:
+            self._report(place, job.jid, job.look.state, **fields)
 
     def _report(self, place: int, jid: str, state: str, **fields: t.Any) -> None:
         self.ended.append(dict(fields, place=place, jid=jid, state=state))

@@ -65,8 +65,9 @@ class Contact:
         if response.get("unreachable"):
             raise OutOfReach(one_line(response.get("msg")))
         if "ended" not in response:
-            said = (response.get(key) for key in ("msg", "module_stderr", "module_stdout"))
-            raise CheckFailed("; ".join(filter(None, map(one_line, said))) or "the module said nothing")
+            # Not module_stdout: there could be results in it, which are not for everybody's eyes.
+            said = (one_line(response.get("msg")), one_line(response.get("module_stderr"), last=True))
+            raise CheckFailed("; ".join(filter(None, said)) or "the module said nothing")
         return response
 
     def reset(self) -> None:

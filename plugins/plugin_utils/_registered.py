@@ -254,7 +254,6 @@ def _kind(value: object) -> str:
         return "empty (null)"
     if isinstance(value, Mapping):
         return "a dict"
-    for kind in (bool, int, str):
-        if isinstance(value, kind):
-            return f"a {kind.__name__} ({shown(value)})"
+    if isinstance(value, int):
+        return f"{'a boolean' if isinstance(value, bool) else 'a number'} ({value})"
     return f"a {type(value).__name__}"

@@ -17,6 +17,7 @@ from ansible_collections.inflight.jobs.plugins.plugin_utils import _contact, _re
 from ansible_collections.inflight.jobs.plugins.plugin_utils._registered import (
     Record,
     new_record,
+    one_line,
     set_result,
     summary_of,
     with_state,
@@ -162,7 +163,7 @@ class Wait:
         try:
             self._ask(request, PATIENCE)
         except (_contact.OutOfReach, _contact.CheckFailed) as ex:
-            self._watcher.warn(f"{len(paths)} job files were not deleted: {ex}")
+            self._watcher.warn(f"The files of {_jobs_of(len(paths))} were not deleted: {ex}")
 
     def _left(self) -> float:
         timeout = self._options.timeout
@@ -178,7 +179,7 @@ class Wait:
 
     def _too_few(self) -> str:
         total = len(self.records)
-        return f"until is {self._options.until}, but there are only {total} jobs" if self._asked_for() > total else ""
+        return f"until is {self._options.until}, but there are only {_jobs_of(total)}" if self._asked_for() > total else ""
 
     def _is_over(self) -> bool:
         return self.finished or (self._options.stop and any(record["failed"] for record in self.records))
@@ -307,19 +308,23 @@ def message_of(wait: Wait, failures: list[Record]) -> str:
         parts.append(wait.problem)
     if failures:
         reasons = _some([_reason(record) for record in failures], 10, "; ")
-        parts.append(f"{len(failures)} of {total} jobs did not succeed: {reasons}")
+        parts.append(f"{len(failures)} of {_jobs_of(total)} did not succeed: {reasons}")
     if wait.still_open:
-        names = _some([record["name"] for record in wait.still_open], 10, ", ")
-        parts.append(f"{len(wait.still_open)} of {total} jobs still running: {names}")
+        names = _some([one_line(record["name"]) for record in wait.still_open], 10, ", ")
+        parts.append(f"{len(wait.still_open)} of {_jobs_of(total)} still running: {names}")
     if not parts:
-        parts.append(f"{total} jobs succeeded" if total else "There were no jobs to wait for")
+        parts.append(f"{_jobs_of(total)} succeeded" if total else "There were no jobs to wait for")
     return ". ".join(parts)
+
+
+def _jobs_of(number: int) -> str:
+    return f"{number} job" if number == 1 else f"{number} jobs"
 
 
 def _reason(record: Record) -> str:
     code = (record["result"] or {}).get("rc")
     rc = f" (rc {code})" if record["state"] == _jobs.FAILED and isinstance(code, int) else ""
-    return f"{record['name']} {record['state'].replace('_', ' ')}{rc}: {record['msg']}"
+    return f"{one_line(record['name'])} {record['state'].replace('_', ' ')}{rc}: {record['msg']}"
 
 
 def _some(texts: list[str], most: int, between: str) -> str:
