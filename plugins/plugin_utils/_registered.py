@@ -244,7 +244,7 @@ def shown(value: object) -> str:
 def _results_file(value: Mapping[str, t.Any], jid: str | None) -> str | None:
     """The path of the job file that a launch returned; None when it is not the file of this job."""
     path = value.get("results_file")
-    if isinstance(path, str) and os.path.isabs(path) and os.path.basename(path) == jid:
+    if isinstance(path, str) and "\0" not in path and os.path.isabs(path) and os.path.basename(path) == jid:
         return str(path)
     return None
 
