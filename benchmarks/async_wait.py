@@ -51,7 +51,8 @@ class Bench:
             TASK_TIMES=str(self.times),
         )
         variables.update(fifo=str(self.fifo), kept=str(self.folder / "launched.json"))
-        command = ["ansible-playbook", "-i", self.inventory, HERE / "playbooks" / f"{playbook}.yml", "-e", json.dumps(variables)]
+        path = HERE / "playbooks" / f"{playbook}.yml"
+        command = ["ansible-playbook", "-i", self.inventory, path, "-e", json.dumps(variables)]
         return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
 
     def run(self, playbook: str, **variables: object) -> None:
@@ -129,9 +130,10 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, nargs="+", default=[1, 20, 200], help="numbers of jobs to measure")
     parser.add_argument("--runs", type=int, default=5, help="runs of each; the table shows their medians")
     arguments = parser.parse_args()
-    version = subprocess.run(["ansible", "--version"], stdout=subprocess.PIPE, check=True, text=True).stdout.split("\n")[0]
-    print(f"{version}, Python {platform.python_version()}, {os.cpu_count()} CPUs, {platform.system()} {platform.release()},")
-    print(f"SSH to the loopback address with pipelining. Medians of {arguments.runs} runs (lowest to highest), in seconds.")
+    ansible = subprocess.run(["ansible", "--version"], stdout=subprocess.PIPE, check=True, text=True)
+    print(f"{ansible.stdout.splitlines()[0]}, Python {platform.python_version()}, {os.cpu_count()} CPUs,")
+    print("SSH to the loopback address with pipelining.")
+    print(f"Medians of {arguments.runs} runs (lowest to highest), in seconds.")
     print()
     print("| jobs | wait by | end of last job to end of task | collecting jobs that have ended |")
     print("| --- | --- | --- | --- |")

@@ -36,9 +36,9 @@ class CallbackModule(CallbackBase):
         with open(self.get_option("path"), "a", encoding="utf-8") as file:
             file.write(json.dumps({"event": event, "task": name, "time": time.time()}) + "\n")
 
-    def v2_playbook_on_task_start(self, task: t.Any, is_conditional: bool) -> None:
+    def v2_playbook_on_task_start(self, task: t.Any, is_conditional: bool) -> None:  # noqa: ARG002
         self._write("start", task.get_name())
 
     def v2_runner_on_ok(self, result: t.Any) -> None:
         # 2.19 has task in place of _task.
-        self._write("end", getattr(result, "task", None) and result.task.get_name() or result._task.get_name())
+        self._write("end", (getattr(result, "task", None) and result.task.get_name()) or result._task.get_name())

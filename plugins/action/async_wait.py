@@ -32,7 +32,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         del tmp  # tmp no longer has any effect
-        _, arguments = self.validate_argument_spec(ARGUMENT_SPEC)
+        arguments = self.validate_argument_spec(ARGUMENT_SPEC)[1]
         self._refuse_other_platforms()
         with contextlib.ExitStack() as open_files:
             try:
@@ -70,9 +70,7 @@ class ActionModule(ActionBase):
             records,
             options,
             Contact(
-                functools.partial(
-                    self._execute_module, module_name="inflight.jobs.async_wait", task_vars=task_vars
-                ),
+                functools.partial(self._execute_module, module_name="inflight.jobs.async_wait", task_vars=task_vars),
                 self._connection,
             ),
             Progress(display, host, lines=arguments["progress"], no_log=no_log, job_log=job_log),

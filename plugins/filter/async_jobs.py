@@ -134,6 +134,7 @@ _value:
 from collections.abc import Callable
 
 from ansible.errors import AnsibleFilterError
+
 from ansible_collections.inflight.jobs.plugins.module_utils import _jobs
 from ansible_collections.inflight.jobs.plugins.plugin_utils import _registered
 

@@ -119,6 +119,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from ansible.errors import AnsibleFilterError
+
 from ansible_collections.inflight.jobs.plugins.plugin_utils import _batches, _registered
 
 _SLOWEST = 5

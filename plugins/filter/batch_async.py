@@ -123,6 +123,7 @@ _value:
 from collections.abc import Callable
 
 from ansible.errors import AnsibleFilterError
+
 from ansible_collections.inflight.jobs.plugins.plugin_utils import _batches
 
 

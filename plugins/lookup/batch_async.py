@@ -129,6 +129,7 @@ from collections.abc import Mapping, Sequence
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 from ansible.utils.display import Display
+
 from ansible_collections.inflight.jobs.plugins.plugin_utils import _batches
 
 display = Display()

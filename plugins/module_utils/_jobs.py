@@ -62,7 +62,7 @@ def is_running_marker(data: t.Mapping[str, t.Any], jid: str) -> bool:
 
 def state_of_result(result: t.Mapping[str, t.Any]) -> str:
     """The state that a whole result tells: succeeded, failed or timed_out."""
-    if _TIMED_OUT_KEYS == set(result) and result["msg"] == "Timeout exceeded":
+    if set(result) == _TIMED_OUT_KEYS and result["msg"] == "Timeout exceeded":
         return TIMED_OUT
     if result.get("failed"):
         return FAILED
@@ -86,9 +86,9 @@ class JobFile(t.NamedTuple):
     state: str
     reason: str = ""
     settling: bool = False
-    text: t.Optional[str] = None
-    modified: t.Optional[float] = None
-    owner: t.Optional[int] = None
+    text: str | None = None
+    modified: float | None = None
+    owner: int | None = None
 
 
 class JobDirectory:
@@ -101,9 +101,9 @@ class JobDirectory:
         :raises JobDirectoryError: when it cannot be opened, or lies where any local user could replace it.
         """
         self.path = os.path.abspath(os.path.expanduser(path))
-        self.warnings: t.List[str] = []
-        self._fd: t.Optional[int] = None
-        self.owner: t.Optional[int] = None
+        self.warnings: list[str] = []
+        self._fd: int | None = None
+        self.owner: int | None = None
         try:
             self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -139,7 +139,7 @@ class JobDirectory:
                 f"Every local user may read the results in the job directory {self.path}. Set its mode to 0700."
             )
 
-    def running(self) -> t.List[str]:
+    def running(self) -> list[str]:
         """Ids of all jobs whose job file says that they run, oldest first."""
         if self._fd is None:
             return []
@@ -221,7 +221,7 @@ class JobDirectory:
             return JobFile(RUNNING, modified=found.st_mtime, owner=found.st_uid)
         return JobFile(state_of_result(data), text=text, modified=found.st_mtime, owner=found.st_uid)
 
-    def signature(self, jid: str) -> t.Optional[t.Tuple[int, int, int]]:
+    def signature(self, jid: str) -> tuple[int, int, int] | None:
         """Something that changes whenever a job file does; None when there is no such file."""
         try:
             found = os.stat(jid, dir_fd=self._fd, follow_symlinks=False) if self._fd is not None else None

@@ -29,7 +29,7 @@ class Notifier:
     def __init__(self, directories: t.Iterable[str]) -> None:
         self._directories = list(directories)
         self._fd = -1
-        self._watched: t.Dict[int, str] = {}
+        self._watched: dict[int, str] = {}
         try:
             libc = ctypes.CDLL(None, use_errno=True)
             self._fd = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -48,7 +48,7 @@ class Notifier:
                 return
             self._watched[number] = directory
 
-    def wait(self, seconds: float, blind: float) -> t.Optional[t.Set[t.Tuple[str, str]]]:
+    def wait(self, seconds: float, blind: float) -> set[tuple[str, str]] | None:
         """Sleep until something changes.
 
         :param seconds: for so long at most.
@@ -62,8 +62,8 @@ class Notifier:
             return set()
         return self._read()
 
-    def _read(self) -> t.Optional[t.Set[t.Tuple[str, str]]]:
-        changed: t.Set[t.Tuple[str, str]] = set()
+    def _read(self) -> set[tuple[str, str]] | None:
+        changed: set[tuple[str, str]] = set()
         try:
             data = os.read(self._fd, 65536)
         except BlockingIOError:

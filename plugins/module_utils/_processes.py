@@ -17,11 +17,11 @@ _WRAPPER = b"async_wrapper.py"
 
 
 class Process(t.NamedTuple):
-    """One living process. started: moment of its start on the clock of boot_clock(); None where /proc does not exist."""
+    """One living process. started: moment of its start on the boot clock; None where /proc does not exist."""
 
     pid: int
     user: int
-    started: t.Optional[float]
+    started: float | None
 
 
 def boot_clock() -> float:
@@ -43,13 +43,11 @@ class JobProcesses:
     """The processes of jobs, remembered from look to look: a job is proved alive by one process that still lives."""
 
     def __init__(self) -> None:
-        self._known: t.Dict[str, Process] = {}
+        self._known: dict[str, Process] = {}
         self._has_proc = os.path.exists("/proc/self/stat")
         self.sees_all = _sees_foreign_processes() if self._has_proc else _ps_sees_foreign_processes()
 
-    def living(
-        self, jobs: t.Iterable[str], users_of: t.Callable[[str], t.Container[int]]
-    ) -> t.Dict[str, Process]:
+    def living(self, jobs: t.Iterable[str], users_of: t.Callable[[str], t.Container[int]]) -> dict[str, Process]:
         """Those of the jobs that have a living process, with the oldest of those processes that was found.
 
         :param jobs: job ids.
@@ -58,7 +56,7 @@ class JobProcesses:
         """
         found = {}
         # The number behind the dot is the pid of a process that is gone before the job begins: it says nothing.
-        searched: t.Dict[str, t.List[str]] = {}
+        searched: dict[str, list[str]] = {}
         for jid in jobs:
             known = self._known.get(jid)
             if known is not None and _lives(known):
@@ -73,11 +71,11 @@ class JobProcesses:
         self._known = dict(found)
         return found
 
-    def _table(self) -> t.Iterator[t.Tuple[Process, t.List[str]]]:
+    def _table(self) -> t.Iterator[tuple[Process, list[str]]]:
         return _proc_table() if self._has_proc else _ps_table()
 
 
-def _proc_table() -> t.Iterator[t.Tuple[Process, t.List[str]]]:
+def _proc_table() -> t.Iterator[tuple[Process, list[str]]]:
     """Every visible living process that runs async_wrapper, with its arguments."""
     for name in os.listdir("/proc"):
         if not name.isdigit():
@@ -94,7 +92,7 @@ def _proc_table() -> t.Iterator[t.Tuple[Process, t.List[str]]]:
             continue  # ended while we looked
 
 
-def _ps_table() -> t.Iterator[t.Tuple[Process, t.List[str]]]:
+def _ps_table() -> t.Iterator[tuple[Process, list[str]]]:
     """The same on systems without /proc."""
     for line in _ps("-axww", "-o", "pid=,uid=,stat=,args=").splitlines():
         fields = line.split()
@@ -104,13 +102,13 @@ def _ps_table() -> t.Iterator[t.Tuple[Process, t.List[str]]]:
 
 def _ps(*arguments: str) -> str:
     try:
-        finished = subprocess.run(("ps",) + arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+        finished = subprocess.run(("ps", *arguments), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
     except OSError:
         return ""
     return finished.stdout.decode("utf-8", "replace")
 
 
-def _start_of(pid: int) -> t.Optional[float]:
+def _start_of(pid: int) -> float | None:
     """When a process started, on the boot clock; None when it has ended, as a zombie has."""
     try:
         # Not open(): this runs for every job every few seconds, and open() takes twice as long.

@@ -328,7 +328,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.inflight.jobs.plugins.module_utils import _jobs, _notify, _processes
 
-ARGUMENT_SPEC: t.Dict[str, t.Dict[str, t.Any]] = {
+ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
     "jobs": {"type": "raw", "aliases": ["jid"]},
     "timeout": {"type": "float", "default": 0},
     "until": {"type": "raw", "default": "all"},
@@ -362,13 +362,13 @@ class Job:
     last look at its file found.
     """
 
-    def __init__(self, directory: _jobs.JobDirectory, place: int, jid: str, began: t.Optional[t.List[t.Any]]) -> None:
+    def __init__(self, directory: _jobs.JobDirectory, place: int, jid: str, began: list[t.Any] | None) -> None:
         self.directory = directory
         self.places = [place]
         self.jid = jid
         self.began = began
         self.look = _jobs.JobFile(_jobs.RUNNING)
-        self._signature: t.Optional[t.Tuple[int, int, int]] = (0, 0, 0)
+        self._signature: tuple[int, int, int] | None = (0, 0, 0)
 
     def read(self) -> None:
         """Look at the job file, unless it is still the one that was read before."""
@@ -381,7 +381,7 @@ class Job:
     def has_result(self) -> bool:
         return self.look.text is not None
 
-    def users(self) -> t.Set[int]:
+    def users(self) -> set[int]:
         """Whose processes can be this job's."""
         return {os.geteuid()}.union(user for user in (self.look.owner, self.directory.owner) if user is not None)
 
@@ -390,25 +390,25 @@ class Check:
     """One look at all jobs of a request, with a hold: see DESIGN, section 4.
 
     The request has these keys: directories (a list of path, and jobs: job id -> began or null), find (whether to take
-    all running jobs of the first directory instead), ends (how many ends are asked for, at least 1), stop (whether one failure is
-    enough), hold and linger (seconds), delete (a list of pairs of path and job id), boot and looked (from the response
-    to the check before).
+    all running jobs of the first directory instead), ends (how many ends are asked for, at least 1), stop (whether one
+    failure is enough), hold and linger (seconds), delete (a list of pairs of path and job id), boot and looked (from
+    the response to the check before).
     """
 
-    def __init__(self, request: t.Dict[str, t.Any]) -> None:
+    def __init__(self, request: dict[str, t.Any]) -> None:
         self.request = request
         self.boot = _processes.boot_id()
         self.same_boot = request.get("boot") in (None, self.boot)
         self.looked = request.get("looked") if self.same_boot else None
-        self.remarks: t.List[str] = []
-        self.ended: t.List[t.Dict[str, t.Any]] = []
+        self.remarks: list[str] = []
+        self.ended: list[dict[str, t.Any]] = []
         self.bytes = 0
         self.enough = False
         self.full = False
         self.processes = _processes.JobProcesses()
-        self.pending: t.Dict[t.Tuple[str, str], Job] = {}
+        self.pending: dict[tuple[str, str], Job] = {}
 
-    def run(self) -> t.Dict[str, t.Any]:
+    def run(self) -> dict[str, t.Any]:
         """Do what the request asks for, and answer when there is news or the hold is over."""
         for path, jid in self.request.get("delete", ()):
             _jobs.JobDirectory(path).delete(jid)
@@ -429,7 +429,7 @@ class Check:
             "remarks": self.remarks,
         }
 
-    def _open(self) -> t.List[str]:
+    def _open(self) -> list[str]:
         """Open the directories; in one that cannot be used, every job is unreadable for that reason."""
         paths = []
         for place, wanted in enumerate(self.request["directories"]):
@@ -519,7 +519,7 @@ class Check:
         """Whether we would see a process of this job if there were one."""
         return self.processes.sees_all or job.look.owner == os.geteuid()
 
-    def _began(self, job: Job, started: t.Optional[float]) -> None:
+    def _began(self, job: Job, started: float | None) -> None:
         """Remember when a job that runs was started: when its process was, else when its job file was written."""
         if job.began is None:
             now, wall = _processes.boot_clock(), time.time()
@@ -567,7 +567,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     if not module.params["_request"]:
-        module.fail_json(msg="inflight.jobs.async_wait is run by its action plugin; it cannot be called as a module alone.")
+        module.fail_json(msg="inflight.jobs.async_wait is run by its action plugin, not as a module of its own.")
     try:
         response = Check(json.loads(module.params["_request"])).run()
     except _jobs.JobDirectoryError as ex:

@@ -57,7 +57,8 @@ class Contact:
         except AnsibleAuthenticationFailure as ex:
             raise Refused(one_line(ex)) from ex
         except AnsibleConnectionFailure as ex:
-            raise (Refused if "Permission denied" in str(ex) else OutOfReach)(one_line(ex)) from ex
+            said = one_line(str(ex).replace("Failed to connect to the host via ssh: ", ""))
+            raise (Refused if "Permission denied" in str(ex) else OutOfReach)(said) from ex
         except TimeLimitPassed as ex:
             raise OutOfReach(f"no answer in {limit:.0f} s") from ex
         except AnsibleError as ex:

@@ -161,7 +161,7 @@ def _walk_mapping(value: Mapping[str, t.Any], label: str | None, where: str, ite
         reason = one_line(value.get("msg")) or "its launch failed"
         yield new_record(None, _jobs.NOT_STARTED, name=name, item=item, msg=reason, result=dict(value))
     else:
-        raise NotAJob(f"{where} is {_kind(value)} without an ansible_job_id: register a task that has async and poll: 0")
+        raise NotAJob(f"{where} is a dict without an ansible_job_id: register a task that has async and poll: 0")
 
 
 def _from_record(value: Mapping[str, t.Any], label: str | None, where: str) -> Record:

@@ -32,8 +32,7 @@ def decode(text: str) -> dict[str, t.Any]:
     result: t.Any
     try:
         result = json.loads(text, cls=DECODER)
-    # Core raises errors of many kinds here, AnsibleRuntimeError and TypeError among them.
-    except Exception:
+    except Exception:  # noqa: BLE001  # core raises errors of many kinds here, AnsibleRuntimeError and TypeError among them
         result = json.loads(text, object_hook=_without_surrogates)
     if not isinstance(result, dict):  # an object that core takes for a value of a type of its own
         result = json.loads(text, object_hook=_without_surrogates)

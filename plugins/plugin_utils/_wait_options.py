@@ -51,7 +51,7 @@ class WaitOptions:
             )
         for name, others in (("on_failure", "wait or stop"), ("on_timeout", "leave")):
             if arguments[name] == "cancel":
-                raise BadOption(f"{name}: cancel is not available in this version, because it cannot end jobs yet: use {others}")
+                raise BadOption(f"{name} is cancel: this version cannot end jobs yet, use {others}")
         return cls(
             until=_until(arguments["until"]),
             stop=arguments["on_failure"] == "stop",

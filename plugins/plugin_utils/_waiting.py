@@ -179,7 +179,9 @@ class Wait:
 
     def _too_few(self) -> str:
         total = len(self.records)
-        return f"until is {self._options.until}, but there are only {_jobs_of(total)}" if self._asked_for() > total else ""
+        if self._asked_for() <= total:
+            return ""
+        return f"until is {self._options.until}, but there are only {_jobs_of(total)}"
 
     def _is_over(self) -> bool:
         return self.finished or (self._options.stop and any(record["failed"] for record in self.records))
