@@ -8,12 +8,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 import typing as t
 
 # The command line of async_wrapper reads "... async_wrapper.py j<digits> <limit> ..." on every ansible-core.
 _WRAPPER = b"async_wrapper.py"
+
+# Takes a command as a list; returns its exit code, standard output and standard error.
+RunCommand = t.Callable[..., t.Tuple[int, str, str]]
 
 
 class Process(t.NamedTuple):
@@ -42,10 +44,14 @@ def boot_id() -> str:
 class JobProcesses:
     """The processes of jobs, remembered from look to look: a job is proved alive by one process that still lives."""
 
-    def __init__(self) -> None:
+    def __init__(self, run_command: RunCommand) -> None:
+        """
+        :param run_command: AnsibleModule.run_command; used where there is no /proc.
+        """
         self._known: dict[str, Process] = {}
+        self._run_command = run_command
         self._has_proc = os.path.exists("/proc/self/stat")
-        self.sees_all = _sees_foreign_processes() if self._has_proc else _ps_sees_foreign_processes()
+        self.sees_all = _proc_shows_all() if self._has_proc else "1" in self._ps("-ax", "-o", "pid=").split()
 
     def living(self, jobs: t.Iterable[str], users_of: t.Callable[[str], t.Container[int]]) -> dict[str, Process]:
         """Those of the jobs that have a living process, with the oldest of those processes that was found.
@@ -72,7 +78,20 @@ class JobProcesses:
         return found
 
     def _table(self) -> t.Iterator[tuple[Process, list[str]]]:
-        return _proc_table() if self._has_proc else _ps_table()
+        return _proc_table() if self._has_proc else self._ps_table()
+
+    def _ps_table(self) -> t.Iterator[tuple[Process, list[str]]]:
+        for line in self._ps("-axww", "-o", "pid=,uid=,stat=,args=").splitlines():
+            fields = line.split()
+            if len(fields) > 3 and _WRAPPER.decode() in line and not fields[2].startswith("Z"):
+                yield Process(int(fields[0]), int(fields[1]), None), fields[3:]
+
+    def _ps(self, *arguments: str) -> str:
+        """What ps prints; nothing where there is no ps."""
+        try:
+            return self._run_command(["ps", *arguments], handle_exceptions=False)[1]
+        except OSError:
+            return ""
 
 
 def _proc_table() -> t.Iterator[tuple[Process, list[str]]]:
@@ -90,22 +109,6 @@ def _proc_table() -> t.Iterator[tuple[Process, list[str]]]:
                     yield Process(pid, _user_of(pid), started), command_line.decode("ascii", "replace").split("\0")
         except OSError:
             continue  # ended while we looked
-
-
-def _ps_table() -> t.Iterator[tuple[Process, list[str]]]:
-    """The same on systems without /proc."""
-    for line in _ps("-axww", "-o", "pid=,uid=,stat=,args=").splitlines():
-        fields = line.split()
-        if len(fields) > 3 and _WRAPPER.decode() in line and not fields[2].startswith("Z"):
-            yield Process(int(fields[0]), int(fields[1]), None), fields[3:]
-
-
-def _ps(*arguments: str) -> str:
-    try:
-        finished = subprocess.run(("ps", *arguments), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
-    except OSError:
-        return ""
-    return finished.stdout.decode("utf-8", "replace")
 
 
 def _start_of(pid: int) -> float | None:
@@ -140,7 +143,7 @@ def _lives(process: Process) -> bool:
     return process.started is not None and _start_of(process.pid) == process.started
 
 
-def _sees_foreign_processes() -> bool:
+def _proc_shows_all() -> bool:
     """Whether /proc shows the processes of all users to us (it does not when mounted with hidepid)."""
     try:
         with open("/proc/1/cmdline", "rb") as file:
@@ -148,7 +151,3 @@ def _sees_foreign_processes() -> bool:
     except OSError:
         return False
     return True
-
-
-def _ps_sees_foreign_processes() -> bool:
-    return any(line.strip() == "1" for line in _ps("-ax", "-o", "pid=").splitlines())

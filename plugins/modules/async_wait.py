@@ -103,6 +103,11 @@ options:
       - A relative path starts at the folder of the playbook. The file is made with mode 0600.
       - The lookup P(inflight.jobs.batch_async#lookup) learns from it how long jobs take.
     type: path
+  _request:
+    description:
+      - What the part of this plugin that runs on the controller asks of the part that runs on the host. A task cannot
+        set it.
+    type: str
 attributes:
   action:
     description: Has a part that runs on the controller.
@@ -395,7 +400,7 @@ class Check:
     the response to the check before).
     """
 
-    def __init__(self, request: dict[str, t.Any]) -> None:
+    def __init__(self, request: dict[str, t.Any], run_command: _processes.RunCommand) -> None:
         self.request = request
         self.boot = _processes.boot_id()
         self.same_boot = request.get("boot") in (None, self.boot)
@@ -405,7 +410,7 @@ class Check:
         self.bytes = 0
         self.enough = False
         self.full = False
-        self.processes = _processes.JobProcesses()
+        self.processes = _processes.JobProcesses(run_command)
         self.pending: dict[tuple[str, str], Job] = {}
 
     def run(self) -> dict[str, t.Any]:
@@ -569,7 +574,7 @@ def main() -> None:
     if not module.params["_request"]:
         module.fail_json(msg="inflight.jobs.async_wait is run by its action plugin, not as a module of its own.")
     try:
-        response = Check(json.loads(module.params["_request"])).run()
+        response = Check(json.loads(module.params["_request"]), module.run_command).run()
     except _jobs.JobDirectoryError as ex:
         module.fail_json(msg=str(ex))
     # Not exit_json: it would go through all results in search of secrets, and the results belong to other modules.

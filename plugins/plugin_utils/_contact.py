@@ -67,8 +67,8 @@ class Contact:
             raise OutOfReach(one_line(response.get("msg")))
         if "ended" not in response:
             # Not module_stdout: there could be results in it, which are not for everybody's eyes.
-            said = (one_line(response.get("msg")), one_line(response.get("module_stderr"), last=True))
-            raise CheckFailed("; ".join(filter(None, said)) or "the module said nothing")
+            reasons = (one_line(response.get("msg")), one_line(response.get("module_stderr"), last=True))
+            raise CheckFailed("; ".join(filter(None, reasons)) or "the module said nothing")
         return response
 
     def reset(self) -> None:
