@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Copyright (c) 2026, the inflight.jobs contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# test-in.sh NAME INTERPRETER CORE: unit and integration tests against the built and installed collection, in one
+# environment.
+#
+#   PYTEST_ARGS   more arguments for pytest, like "-x -k timeout"
+
+source "$(dirname "$0")/lib.sh"
+
+name=$1
+venv=$("$tools/venv.sh" test "$@")
+"$tools/install.sh" "$venv"
+
+# Nothing of the checkout and nothing of the user takes part. As a host, localhost takes ~ from the user database and not
+# from HOME, so its folders are named.
+work_folder test
+mkdir "$work/home"
+export HOME=$work/home ANSIBLE_REMOTE_TMP=$work/home/.ansible/tmp ANSIBLE_ASYNC_DIR=$work/home/.ansible_async
+export ANSIBLE_COLLECTIONS_PATH=$venv/collections PATH=$venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1
+unset ANSIBLE_CONFIG ANSIBLE_HOME PYTHONPATH
+cd "$work"
+
+read -r -a arguments <<<"${PYTEST_ARGS:-}"
+# run_tests FOLDER
+run_tests() {
+    say "== $1 tests, Python ${name%-*}, ansible-core ${name#*-}"
+    python -m pytest -p no:cacheprovider "$root/tests/$1" ${arguments[@]+"${arguments[@]}"}
+}
+
+status=0
+PYTHONPATH=$venv/collections run_tests unit || status=$?
+run_tests integration || status=$?
+exit "$status"
