@@ -53,7 +53,7 @@ def is_job_id(value: object) -> bool:
 def is_running_marker(data: t.Mapping[str, t.Any], jid: str) -> bool:
     """Whether data is what async_wrapper writes before the module runs, and not a result that has the same keys."""
     return (
-        _RUNNING_KEYS.issuperset(data)
+        set(data) == _RUNNING_KEYS
         and bool(data.get("started"))
         and not data.get("finished")
         and data.get("ansible_job_id", jid) == jid
@@ -100,9 +100,9 @@ class JobDirectory:
         :param path: the directory; a leading ~ is expanded as async_wrapper does it.
         :raises JobDirectoryError: when it cannot be opened, or lies where any local user could replace it.
         """
+        self._fd: int | None = None
         self.path = os.path.abspath(os.path.expanduser(path))
         self.warnings: list[str] = []
-        self._fd: int | None = None
         self.owner: int | None = None
         try:
             self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -241,6 +241,10 @@ class JobDirectory:
         except OSError:
             return False
         return True
+
+    def __del__(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
 
     def file(self, jid: str) -> str:
         """The path of a job's file."""

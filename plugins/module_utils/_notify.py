@@ -55,6 +55,7 @@ class Notifier:
         :param blind: the same where inotify is not to be had, so that every file has to be looked at after it.
         :returns: the changed files as pairs of directory and name; None when every file has to be looked at.
         """
+        seconds = max(0.0, seconds)
         if self._fd < 0:
             select.select((), (), (), min(seconds, blind))
             return None

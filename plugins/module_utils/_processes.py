@@ -12,7 +12,7 @@ import time
 import typing as t
 
 # The command line of async_wrapper reads "... async_wrapper.py j<digits> <limit> ..." on every ansible-core.
-_WRAPPER = b"async_wrapper.py"
+_WRAPPER = "async_wrapper.py"
 
 # Takes a command as a list; returns its exit code, standard output and standard error.
 RunCommand = t.Callable[..., t.Tuple[int, str, str]]
@@ -71,7 +71,7 @@ class JobProcesses:
                 searched.setdefault(jid.split(".")[0], []).append(jid)
         if searched:
             for process, arguments in self._table():
-                for jid in (jid for argument in arguments for jid in searched.get(argument, ())):
+                for jid in searched.get(_job_of(arguments), ()):
                     if process.user in users_of(jid):
                         found[jid] = min(found.get(jid, process), process, key=lambda one: one.started or 0.0)
         self._known = dict(found)
@@ -83,7 +83,7 @@ class JobProcesses:
     def _ps_table(self) -> t.Iterator[tuple[Process, list[str]]]:
         for line in self._ps("-axww", "-o", "pid=,uid=,stat=,args=").splitlines():
             fields = line.split()
-            if len(fields) > 3 and _WRAPPER.decode() in line and not fields[2].startswith("Z"):
+            if len(fields) > 3 and _WRAPPER in line and not fields[2].startswith("Z"):
                 yield Process(int(fields[0]), int(fields[1]), None), fields[3:]
 
     def _ps(self, *arguments: str) -> str:
@@ -94,6 +94,15 @@ class JobProcesses:
             return ""
 
 
+def _job_of(arguments: list[str]) -> str:
+    """The first part of the job id in the arguments of async_wrapper: the argument behind the name of the program."""
+    # No other argument: the time limit could look like the id of an old job.
+    for program, argument in zip(arguments, arguments[1:]):
+        if program.endswith(_WRAPPER):
+            return argument
+    return ""
+
+
 def _proc_table() -> t.Iterator[tuple[Process, list[str]]]:
     """Every visible living process that runs async_wrapper, with its arguments."""
     for name in os.listdir("/proc"):
@@ -102,7 +111,7 @@ def _proc_table() -> t.Iterator[tuple[Process, list[str]]]:
         try:
             with open(f"/proc/{name}/cmdline", "rb") as file:
                 command_line = file.read(4096)
-            if _WRAPPER in command_line:
+            if _WRAPPER.encode() in command_line:
                 pid = int(name)
                 started = _start_of(pid)
                 if started is not None:

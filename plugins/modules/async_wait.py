@@ -322,6 +322,7 @@ msg:
   sample: "2 of 20 jobs did not succeed: users failed (rc 1): disk full; orders lost: no process and no result"
 """
 
+import contextlib
 import datetime
 import json
 import os
@@ -416,7 +417,7 @@ class Check:
     def run(self) -> dict[str, t.Any]:
         """Do what the request asks for, and answer when there is news or the hold is over."""
         for path, jid in self.request.get("delete", ()):
-            _jobs.JobDirectory(path).delete(jid)
+            _delete(path, jid)
         paths = self._open()
         # Watch first, look then: nothing that happens in between is missed.
         notifier = _notify.Notifier(paths)
@@ -557,6 +558,12 @@ class Check:
         self.full = self.bytes >= MAX_REPORT_BYTES
         failure = self.request["stop"] and state != _jobs.SUCCEEDED
         self.enough = self.enough or self.full or failure or len(self.ended) >= self.request["ends"]
+
+
+def _delete(path: str, jid: str) -> None:
+    # In a directory that is refused nothing is touched; its jobs were reported as unreadable.
+    with contextlib.suppress(_jobs.JobDirectoryError):
+        _jobs.JobDirectory(path).delete(jid)
 
 
 def _iso(moment: float) -> str:

@@ -13,7 +13,7 @@ import typing as t
 
 from ansible.errors import AnsibleAuthenticationFailure, AnsibleConnectionFailure, AnsibleError
 
-from ansible_collections.inflight.jobs.plugins.plugin_utils._registered import one_line
+from ansible_collections.inflight.jobs.plugins.plugin_utils._registered import end_of, one_line
 from ansible_collections.inflight.jobs.plugins.plugin_utils._time_limit import TimeLimitPassed, time_limit
 
 if t.TYPE_CHECKING:  # pragma: no cover
@@ -67,7 +67,7 @@ class Contact:
             raise OutOfReach(one_line(response.get("msg")))
         if "ended" not in response:
             # Not module_stdout: there could be results in it, which are not for everybody's eyes.
-            reasons = (one_line(response.get("msg")), one_line(response.get("module_stderr"), last=True))
+            reasons = (one_line(response.get("msg")), end_of(response.get("module_stderr")))
             raise CheckFailed("; ".join(filter(None, reasons)) or "the module said nothing")
         return response
 

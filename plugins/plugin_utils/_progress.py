@@ -116,11 +116,16 @@ class Progress:
     def ended(self, record: Record) -> None:
         """Take note of a job that has ended."""
         if self._job_log:
-            self._job_log.write(record)
+            try:
+                self._job_log.write(record)
+            except OSError as ex:
+                self._display.warning(f"cannot write to the job_log: {ex.strerror}")
+                self._job_log = None
         if self._no_log:
             return
         self._display.v(f"{one_line(record['name'])}: {record['state']} {one_line(record['msg'])}", host=self._host)
-        for warning in (record["result"] or {}).get("warnings") or ():
+        warnings = (record["result"] or {}).get("warnings")
+        for warning in warnings if isinstance(warnings, list) else ():
             self._display.warning(one_line(warning))
 
     def lost_contact(self, reason: str) -> None:

@@ -147,10 +147,10 @@ def _walk_mapping(value: Mapping[str, t.Any], label: str | None, where: str, ite
         yield _from_launch(value, label, where, item)
     elif _is_list(value.get("results")):
         for index, result in enumerate(value["results"]):
-            inner = result.get(result.get("ansible_loop_var", "item")) if isinstance(result, Mapping) else None
+            inner = result.get(_loop_var(result)) if isinstance(result, Mapping) else None
             # A loop over launches (async_status does that): what names the job is the item of the launch.
             while isinstance(inner, Mapping) and "ansible_job_id" in inner and "ansible_loop_var" in inner:
-                inner = inner.get(inner["ansible_loop_var"])
+                inner = inner.get(_loop_var(inner))
             yield from _walk(result, label, f"{where}.results[{index}]", inner)
     elif _is_list(value.get("jobs")) and "summary" in value:
         yield from _walk(value["jobs"], label, f"{where}.jobs", item)
@@ -168,6 +168,8 @@ def _from_record(value: Mapping[str, t.Any], label: str | None, where: str) -> R
     jid = value["ansible_job_id"]
     if jid is not None and not _jobs.is_job_id(jid):
         raise NotAJob(f"{where} has the ansible_job_id {shown(jid)}, which is no job id")
+    if jid is None and value["state"] in _jobs.OPEN_STATES:
+        raise NotAJob(f"{where} has no ansible_job_id, but the state {value['state']}")
     record = new_record(jid, value["state"])
     record.update((key, value[key]) for key in record if key in value)
     record["results_file"] = _results_file(value, jid)
@@ -193,7 +195,7 @@ def _from_launch(value: Mapping[str, t.Any], label: str | None, where: str, item
         if value.get("msg") == "could not find job":
             record["msg"] = "there was no job file"
             return with_state(record, _jobs.MISSING)
-        added = _ADDED_BY_CORE | {value.get("ansible_loop_var", "item")}
+        added = _ADDED_BY_CORE | {_loop_var(value)}
         set_result(record, {key: val for key, val in value.items() if key not in added})
     return record
 
@@ -216,22 +218,28 @@ def reason_of(result: Mapping[str, t.Any], state: str) -> str:
     if isinstance(message, str) and message.startswith("Traceback") and "data" in result:
         # What async_wrapper writes when the module printed something that is no JSON, or nothing at all.
         printed = one_line(result["data"]) or "nothing"
-        complaint = one_line(result.get("stderr"), last=True)
+        complaint = end_of(result.get("stderr"))
         return f"the module printed no result but {printed}" + (f" ({complaint})" if complaint else "")
     if not message or "non-zero return code" in str(message):
         # command and shell say no more than that: what went wrong stands at the end of their output.
-        message = one_line(result.get("stderr"), last=True) or one_line(result.get("stdout"), last=True) or message
+        message = end_of(result.get("stderr")) or end_of(result.get("stdout")) or message
     return one_line(message) or "it gave no reason"
 
 
-def one_line(value: object, last: bool = False, width: int = 200) -> str:
-    """The first (or last) line of a text that came from a host, short and safe to print on a terminal."""
-    if value is None:
-        return ""
-    lines = [line for line in str(value).splitlines() if line.strip()]
+def end_of(output: object) -> str:
+    """What a program printed last, where the reason of a failure mostly stands: one line or two."""
+    lines = [line.rstrip() for line in str(output or "").splitlines() if line.strip()][-2:]
+    # The last line alone may only say that something went wrong (tar: "Exiting with failure status due to previous
+    # errors"). An indented line before it is a part of something longer, like a traceback.
+    return one_line("; ".join(lines) if lines and not lines[0][0].isspace() else "".join(lines[-1:]))
+
+
+def one_line(value: object, width: int = 200) -> str:
+    """The first line of a text that came from a host, short and safe to print on a terminal."""
+    lines = [line for line in str("" if value is None else value).splitlines() if line.strip()]
     if not lines:
         return ""
-    line = "".join(char if char.isprintable() else " " for char in lines[-1 if last else 0]).strip()
+    line = "".join(char if char.isprintable() else " " for char in lines[0]).strip()
     return line if len(line) <= width else line[: width - 3] + "..."
 
 
@@ -239,6 +247,10 @@ def shown(value: object) -> str:
     """A value as it may stand in a message: quoted, on one line, not too long."""
     text = repr(str(value) if isinstance(value, str) else value)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _loop_var(result: Mapping[str, t.Any]) -> str:
+    return str(result.get("ansible_loop_var", "item"))
 
 
 def _results_file(value: Mapping[str, t.Any], jid: str | None) -> str | None:

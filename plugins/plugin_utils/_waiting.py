@@ -146,7 +146,7 @@ class Wait:
             if self._is_over():
                 break
             left = self._left()
-            if left <= 0:
+            if left <= 0 and not more:
                 self.problem = f"The timeout of {self._options.timeout:g} s passed"
                 return
             if not self._options.hold and not more:
@@ -156,7 +156,7 @@ class Wait:
     def clean_up(self) -> None:
         """Delete the job files of the jobs that have ended: only now that their results are here."""
         paths = {record["results_file"] for record in self.records if record["finished"]} - {None}
-        if not self._options.cleanup or not paths:
+        if not self._options.cleanup or not paths or self.unreachable:
             return
         request = self._request(0)
         request.update(directories=[], find=False, delete=[list(os.path.split(path)) for path in sorted(paths)])
@@ -218,12 +218,13 @@ class Wait:
         for remark in response["remarks"]:
             self._watcher.warn(remark)
         self._memory = {"boot": response["boot"], "looked": response["looked"]}
-        paths = [directory["path"] for directory in request["directories"]]
+        paths = {place: directory["path"] for place, directory in enumerate(request["directories"])}
         for place, jid, began in response["running"]:
-            self._found(paths[place], jid)
-            self._began[paths[place], jid] = began
+            path = paths.get(place, self._async_dir)
+            self._found(path, jid)
+            self._began[path, jid] = began
         for report in response["ended"]:
-            key = (paths[report["place"]], report["jid"])
+            key = (paths.get(report["place"], self._async_dir), report["jid"])
             self._found(*key)
             for record in self._open.pop(key, ()):
                 _take_in(record, report)
@@ -267,7 +268,9 @@ class Wait:
 
 def _take_in(record: Record, report: dict[str, t.Any]) -> None:
     """Bring a record up to date with what the host reported of its job."""
-    state = report["state"] if report["state"] in _jobs.STATES else _jobs.UNREADABLE
+    state = report["state"]
+    if state not in _jobs.STATES or state in _jobs.OPEN_STATES:
+        state = _jobs.UNREADABLE
     record["started_at"] = report.get("started_at")
     record["ended_at"] = report.get("ended_at")
     record["elapsed"] = report.get("elapsed")
@@ -276,7 +279,13 @@ def _take_in(record: Record, report: dict[str, t.Any]) -> None:
         record["msg"] = report["reason"]
         with_state(record, state)
         return
-    set_result(record, _results.decode(report["text"]), state)
+    try:
+        result = _results.decode(report["text"])
+    except (ValueError, RecursionError, AttributeError):
+        record["msg"] = "its result cannot be read"
+        with_state(record, _jobs.UNREADABLE)
+        return
+    set_result(record, result, state)
     if record["elapsed"] is None:
         # It had ended before anybody looked; but command and shell say themselves how long they took.
         record["elapsed"] = _results.duration(record["result"])

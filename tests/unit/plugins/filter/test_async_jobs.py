@@ -7,6 +7,7 @@ from __future__ import annotations
 import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
+
 from ansible_collections.inflight.jobs.plugins.filter.async_jobs import DOCUMENTATION, FilterModule
 from ansible_collections.inflight.jobs.plugins.module_utils import _jobs
 from ansible_collections.inflight.jobs.plugins.plugin_utils import _registered

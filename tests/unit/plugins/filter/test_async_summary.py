@@ -9,6 +9,7 @@ import typing as t
 import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
+
 from ansible_collections.inflight.jobs.plugins.filter.async_summary import RETURN, FilterModule
 from ansible_collections.inflight.jobs.plugins.module_utils import _jobs
 from ansible_collections.inflight.jobs.plugins.plugin_utils import _registered

@@ -8,6 +8,7 @@ import typing as t
 
 import pytest
 from ansible.errors import AnsibleFilterError
+
 from ansible_collections.inflight.jobs.plugins.filter.batch_async import FilterModule
 
 batch_async: t.Callable[..., t.Any] = FilterModule().filters()["batch_async"]

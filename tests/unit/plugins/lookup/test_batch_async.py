@@ -13,6 +13,7 @@ import yaml
 from ansible import constants
 from ansible.errors import AnsibleLookupError
 from ansible.parsing.dataloader import DataLoader
+
 from ansible_collections.inflight.jobs.plugins.lookup import batch_async
 
 NAME = "inflight.jobs.batch_async"

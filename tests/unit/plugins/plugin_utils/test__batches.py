@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from ansible_collections.inflight.jobs.plugins.plugin_utils import _batches
-from ansible_collections.inflight.jobs.plugins.plugin_utils._batches import BatchError, Run
 from hypothesis import given
 from hypothesis import strategies as st
+
+from ansible_collections.inflight.jobs.plugins.plugin_utils import _batches
+from ansible_collections.inflight.jobs.plugins.plugin_utils._batches import BatchError, Run
 
 SIZES = st.integers(1, 12)
 # Whole numbers: sums of them are exact, so bounds can be compared without a tolerance.

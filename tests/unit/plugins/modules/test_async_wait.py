@@ -1,0 +1,748 @@
+# Copyright (c) 2026, the inflight.jobs contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import functools
+import json
+import os
+import resource
+import subprocess
+import sys
+import threading
+import time
+import types
+import typing as t
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import pytest
+from ansible.module_utils import basic
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.inflight.jobs.plugins.module_utils import _jobs, _notify, _processes
+from ansible_collections.inflight.jobs.plugins.modules import async_wait
+from ansible_collections.inflight.jobs.plugins.modules.async_wait import Check
+
+Answer = dict[str, t.Any]
+Action = Callable[[], object]
+
+# No check of a test with real processes may take longer.
+FOREVER = 20.0
+
+
+def iso(moment: float) -> str:
+    there = datetime.datetime.fromtimestamp(moment, datetime.UTC)
+    return there.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def request(folder: Path | str, jobs: Iterable[str] = (), **more: t.Any) -> Answer:
+    """A request as the action sends it: for these jobs, and without a hold."""
+    wanted = dict.fromkeys(jobs)
+    return {
+        "directories": [{"path": str(folder), "jobs": wanted}],
+        "find": False,
+        "ends": max(1, len(wanted)),
+        "stop": False,
+        "hold": 0,
+        "linger": 0,
+        "delete": [],
+        **more,
+    }
+
+
+def states(answer: Answer) -> dict[str, str]:
+    return {report["jid"]: report["state"] for report in answer["ended"]}
+
+
+def running(answer: Answer) -> list[str]:
+    return [jid for _place, jid, _began in answer["running"]]
+
+
+def put(folder: Path, jid: str, content: object, moment: float) -> None:
+    """Write a job file as async_wrapper does, last changed at a moment of the epoch."""
+    new = folder / f"{jid}.tmp"
+    new.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    os.utime(new, (moment, moment))
+    new.rename(folder / jid)
+
+
+def marker(jid: str) -> Answer:
+    return {"started": True, "finished": False, "ansible_job_id": jid}
+
+
+class Host:
+    """A host whose clocks and processes follow a script; its job directory is a real one.
+
+    wall and booted: what its two clocks say at moment 0. processes: job id -> start on the boot clock of its process.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.now = 0.0
+        self.wall = 1_800_000_000.0
+        self.booted = 5_000.0
+        self.boot = "boot-1"
+        self.processes: dict[str, float] = {}
+        self.sees_all = True
+        self.has_inotify = True
+        self.slowness = 0.0  # seconds that looking at one job takes
+        self.script: list[tuple[float, Action]] = []
+        self.slept: list[float] = []
+
+    def time(self) -> float:
+        return self.wall + self.now
+
+    def boot_clock(self) -> float:
+        return self.booted + self.now
+
+    def at(self, moment: float, action: Action) -> None:
+        self.script.append((moment, action))
+        self.script.sort(key=lambda planned: planned[0])
+
+    def start(self, jid: str) -> None:
+        """A job begins: its process lives, and its job file says so."""
+        self.processes[jid] = self.boot_clock()
+        self.mark(jid)
+
+    def mark(self, jid: str) -> None:
+        """The job file says, once more, that the job runs."""
+        put(self.folder, jid, marker(jid), self.time())
+
+    def end(self, jid: str, **result: t.Any) -> None:
+        """A job ends with a result."""
+        put(self.folder, jid, result, self.time())
+        self.processes.pop(jid, None)
+
+    def kill(self, jid: str) -> None:
+        self.processes.pop(jid)
+
+    def sleep(self, seconds: float) -> set[tuple[str, str]]:
+        """Sleep until something happens to a job file, as a Notifier does."""
+        self.slept.append(max(0.0, seconds))
+        until = self.now + max(0.0, seconds)
+        while self.script and self.script[0][0] <= until:
+            moment, action = self.script.pop(0)
+            self.now = max(self.now, moment)
+            before = self._files()
+            action()
+            changed = {(str(self.folder), name) for name in dict(before ^ self._files())}
+            if changed:
+                return changed
+        self.now = until
+        return set()
+
+    def _files(self) -> set[tuple[str, int]]:
+        return {(path.name, path.stat().st_ino) for path in self.folder.iterdir()}
+
+    def check(self, jobs: Iterable[str] = (), **more: t.Any) -> Answer:
+        answer: Answer = json.loads(json.dumps(Check(request(self.folder, jobs, **more), no_command).run()))
+        return answer
+
+
+def no_command(command: list[str], **dummy_options: t.Any) -> t.NoReturn:
+    raise FileNotFoundError(command[0])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "jobs"
+    path.mkdir(mode=0o700)
+    return path
+
+
+@pytest.fixture
+def host(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    host = Host(folder)
+
+    class Processes:
+        def __init__(self, dummy_run_command: object) -> None:
+            self.sees_all = host.sees_all
+
+        def living(self, jobs: Iterable[str], users_of: Callable[[str], t.Container[int]]) -> dict[str, t.Any]:
+            jobs = list(jobs)
+            assert all(os.geteuid() in users_of(jid) for jid in jobs)
+            user = os.geteuid()
+            return {jid: _processes.Process(1, user, host.processes[jid]) for jid in jobs if jid in host.processes}
+
+    class Notifier:
+        def __init__(self, directories: Iterable[str]) -> None:
+            self.directories = list(directories)
+
+        def wait(self, seconds: float, blind: float) -> set[tuple[str, str]] | None:
+            changed = host.sleep(seconds if host.has_inotify else min(seconds, blind))
+            return changed if host.has_inotify else None
+
+        def close(self) -> None: ...
+
+    real_read = _jobs.JobDirectory.read
+
+    def slow_read(directory: _jobs.JobDirectory, jid: str) -> _jobs.JobFile:
+        host.now += host.slowness
+        return real_read(directory, jid)
+
+    clock = types.SimpleNamespace(time=host.time, monotonic=lambda: host.now)
+    monkeypatch.setattr(async_wait, "time", clock)
+    monkeypatch.setattr(_jobs, "time", clock)
+    monkeypatch.setattr(_jobs.JobDirectory, "read", slow_read)
+    monkeypatch.setattr(_processes, "JobProcesses", Processes)
+    monkeypatch.setattr(_processes, "boot_clock", host.boot_clock)
+    monkeypatch.setattr(_processes, "boot_id", lambda: host.boot)
+    monkeypatch.setattr(_notify, "Notifier", Notifier)
+    return host
+
+
+# What one look finds
+
+
+def test_jobs_that_have_ended_are_reported_at_once_with_their_whole_results(host: Host) -> None:
+    host.start("j1.1")
+    host.end("j1.1", changed=True, stdout="ä\n")
+    host.end("j2.1", failed=True, msg="disk full")
+    host.end("j3.1", msg="Timeout exceeded", failed=True, child_pid=7)
+    answer = host.check(["j1.1", "j2.1", "j3.1"], hold=30)
+    assert states(answer) == {"j1.1": "succeeded", "j2.1": "failed", "j3.1": "timed_out"}
+    assert json.loads(answer["ended"][0]["text"]) == {"changed": True, "stdout": "ä\n"}
+    assert answer["ended"][0]["results_file"] == str(host.folder / "j1.1")
+    assert (answer["running"], answer["more"], host.slept) == ([], False, [])
+
+
+def test_a_job_without_a_process_and_without_a_result_is_lost(host: Host) -> None:
+    host.start("j1.1")
+    host.kill("j1.1")
+    (report,) = host.check(["j1.1"])["ended"]
+    assert (report["state"], report["reason"], report["text"]) == ("lost", "no process and no result", None)
+    assert "ended_at" not in report
+
+
+def test_a_job_without_a_file_is_missing(host: Host) -> None:
+    (report,) = host.check(["j1.1"])["ended"]
+    assert report["state"] == "missing"
+    assert str(host.folder / "j1.1") in report["reason"]
+
+
+def test_a_job_whose_file_is_gone_runs_while_its_process_does(host: Host) -> None:
+    """On a slow host the file may not be there yet; and the result is written all the same."""
+    host.start("j1.1")
+    (host.folder / "j1.1").unlink()
+    assert running(host.check(["j1.1"])) == ["j1.1"]
+    host.kill("j1.1")
+    assert states(host.check(["j1.1"])) == {"j1.1": "missing"}
+
+
+def test_a_job_that_ends_between_the_look_at_its_file_and_at_its_process_is_not_lost(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.start("j1.1")
+
+    class Ending:
+        sees_all = True
+
+        def __init__(self, dummy_run_command: object) -> None: ...
+
+        def living(self, jobs: Iterable[str], users_of: object) -> dict[str, t.Any]:
+            host.end("j1.1", changed=True)
+            return {}
+
+    monkeypatch.setattr(_processes, "JobProcesses", Ending)
+    assert states(host.check(["j1.1"])) == {"j1.1": "succeeded"}
+
+
+def test_where_processes_are_hidden_a_job_of_somebody_else_is_not_called_lost(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.sees_all = False
+    host.start("j1.1")
+    host.kill("j1.1")
+    assert states(host.check(["j1.1"])) == {"j1.1": "lost"}  # our own processes are never hidden from us
+    real = _jobs.JobDirectory.read
+    stranger = os.geteuid() + 1
+    monkeypatch.setattr(_jobs.JobDirectory, "read", lambda self, jid: real(self, jid)._replace(owner=stranger))
+    assert running(host.check(["j1.1"])) == ["j1.1"]
+
+
+@pytest.mark.parametrize("content", ["", '{"changed": tr'])
+def test_a_half_written_file_is_given_time_to_settle(host: Host, content: str) -> None:
+    put(host.folder, "j1.1", content, host.time() - _jobs.SETTLED_AFTER + 1)
+    assert running(host.check(["j1.1"])) == ["j1.1"]
+    put(host.folder, "j1.1", content, host.time() - _jobs.SETTLED_AFTER - 1)
+    assert states(host.check(["j1.1"])) == {"j1.1": "unreadable"}
+
+
+def test_a_half_written_file_becomes_unreadable_during_a_hold(host: Host) -> None:
+    put(host.folder, "j1.1", "{", host.time())
+    assert states(host.check(["j1.1"], hold=30)) == {"j1.1": "unreadable"}
+    assert _jobs.SETTLED_AFTER <= host.now <= _jobs.SETTLED_AFTER + async_wait.LOOK_EVERY
+
+
+def test_a_half_written_file_that_gets_whole_is_a_result(host: Host) -> None:
+    put(host.folder, "j1.1", '{"chan', host.time())
+    host.at(3, lambda: host.end("j1.1", changed=True))
+    assert states(host.check(["j1.1"], hold=30)) == {"j1.1": "succeeded"}
+    assert host.now == 3
+
+
+def test_the_same_directory_named_in_two_ways_reports_its_job_in_both_places(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(host.folder.parent))
+    host.end("j1.1", changed=True)
+    host.start("j2.1")
+    twice = [{"path": path, "jobs": {"j1.1": None, "j2.1": None}} for path in ("~/jobs", str(host.folder))]
+    answer = host.check(directories=twice, ends=4)
+    assert [(report["place"], report["jid"]) for report in answer["ended"]] == [(0, "j1.1"), (1, "j1.1")]
+    assert [(place, jid) for place, jid, _began in answer["running"]] == [(0, "j2.1"), (1, "j2.1")]
+
+
+# Directories
+
+
+def test_a_directory_that_cannot_be_used_does_not_take_the_others_down(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open" / "jobs").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    host.end("j1.1", changed=True)
+    both = [{"path": str(path), "jobs": {"j1.1": None}} for path in (tmp_path / "open" / "jobs", host.folder)]
+    answer = host.check(directories=both, ends=2)
+    assert [(report["place"], report["state"]) for report in answer["ended"]] == [(0, "unreadable"), (1, "succeeded")]
+    assert "sticky" in answer["ended"][0]["reason"]
+
+
+def test_a_directory_that_all_may_write_to_is_warned_of_and_used(host: Host) -> None:
+    host.end("j1.1", changed=True)
+    host.folder.chmod(0o777)
+    answer = host.check(["j1.1"])
+    assert states(answer) == {"j1.1": "succeeded"}
+    (remark,) = answer["remarks"]
+    assert "Set its mode to 0700" in remark
+
+
+def test_without_a_directory_every_job_is_missing(host: Host, tmp_path: Path) -> None:
+    answer = Check(request(tmp_path / "none", ["j1.1", "j2.1"]), no_command).run()
+    assert states(answer) == {"j1.1": "missing", "j2.1": "missing"}
+
+
+# Holding
+
+
+def test_a_hold_ends_when_it_is_over_and_says_what_still_runs(host: Host) -> None:
+    host.start("j1.1")
+    answer = host.check(["j1.1"], hold=30, linger=5)
+    assert (host.now, running(answer), answer["ended"], answer["more"]) == (30, ["j1.1"], [], False)
+
+
+def test_no_hold_is_one_glance(host: Host) -> None:
+    host.start("j1.1")
+    assert running(host.check(["j1.1"])) == ["j1.1"]
+    assert host.slept == []
+
+
+def test_a_hold_ends_at_the_moment_of_the_last_end(host: Host) -> None:
+    host.start("j1.1")
+    host.start("j2.1")
+    host.at(4.25, lambda: host.end("j2.1", changed=True))
+    host.at(7.5, lambda: host.end("j1.1", rc=0))
+    answer = host.check(["j1.1", "j2.1"], hold=30, linger=5)
+    assert (host.now, states(answer)) == (7.5, {"j2.1": "succeeded", "j1.1": "succeeded"})
+
+
+def test_ends_that_come_close_together_are_reported_together(host: Host) -> None:
+    for number in range(10):
+        host.start(f"j{number}.1")
+    for number in range(9):
+        host.at(3 + number, functools.partial(host.end, f"j{number}.1", rc=0))
+    answer = host.check([f"j{number}.1" for number in range(10)], hold=30, linger=5)
+    # The first at 3 seconds may wait for so long as linger says, and no longer for each that follows.
+    assert host.now == 8
+    assert list(states(answer)) == [f"j{number}.1" for number in range(6)]
+
+
+def test_what_had_ended_before_lingers_as_well(host: Host) -> None:
+    host.end("j1.1", rc=0)
+    host.start("j2.1")
+    host.check(["j1.1", "j2.1"], hold=30, linger=5)
+    assert host.now == 5
+
+
+def test_news_does_not_make_a_hold_longer(host: Host) -> None:
+    host.start("j1.1")
+    host.start("j2.1")
+    host.at(28, lambda: host.end("j1.1", rc=0))
+    host.check(["j1.1", "j2.1"], hold=30, linger=5)
+    assert host.now == 30
+
+
+@pytest.mark.parametrize(("ends", "moment"), [(1, 2), (2, 4), (3, 6)])
+def test_a_hold_ends_when_as_many_ended_as_were_asked_for(host: Host, ends: int, moment: float) -> None:
+    for number in range(3):
+        host.start(f"j{number}.1")
+        host.at(2 + 2 * number, functools.partial(host.end, f"j{number}.1", rc=0))
+    answer = host.check([f"j{number}.1" for number in range(3)], ends=ends, hold=30, linger=20)
+    assert (host.now, len(answer["ended"])) == (moment, ends)
+
+
+@pytest.mark.parametrize("result", [{"failed": True}, {"rc": 1}, "lost"])
+def test_with_stop_one_failure_ends_a_hold(host: Host, result: t.Any) -> None:
+    for number in range(3):
+        host.start(f"j{number}.1")
+    host.at(2, lambda: host.end("j0.1", rc=0))
+    host.at(4, lambda: host.kill("j1.1") if result == "lost" else host.end("j1.1", **result))
+    answer = host.check([f"j{number}.1" for number in range(3)], stop=True, hold=30, linger=20)
+    assert 4 <= host.now <= 4 + async_wait.LOOK_EVERY
+    assert states(answer)["j1.1"] in ("failed", "lost")
+    assert running(answer) == ["j2.1"]
+
+
+@pytest.mark.parametrize("has_inotify", [True, False])
+def test_a_job_that_is_killed_is_known_as_lost_within_ten_seconds(host: Host, has_inotify: bool) -> None:
+    host.has_inotify = has_inotify
+    host.start("j1.1")
+    host.at(12.5, lambda: host.kill("j1.1"))
+    assert states(host.check(["j1.1"], hold=60, linger=5)) == {"j1.1": "lost"}
+    assert host.now <= 12.5 + 10
+
+
+def test_a_file_that_changes_unseen_is_found_all_the_same(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a network file system inotify does not tell what another machine wrote."""
+    host.start("j1.1")
+    monkeypatch.setattr(host, "_files", set)
+    host.at(3.5, lambda: host.end("j1.1", rc=0))
+    assert states(host.check(["j1.1"], hold=30)) == {"j1.1": "succeeded"}
+    assert host.now <= 3.5 + async_wait.LOOK_EVERY
+
+
+def test_without_inotify_an_end_is_seen_soon(host: Host) -> None:
+    host.has_inotify = False
+    host.start("j1.1")
+    host.at(3.55, lambda: host.end("j1.1", rc=0))
+    assert states(host.check(["j1.1"], hold=30)) == {"j1.1": "succeeded"}
+    assert host.now <= 3.55 + async_wait.BLIND_LOOK_EVERY
+
+
+@pytest.mark.parametrize("has_inotify", [True, False])
+@pytest.mark.parametrize("slowness", [0.01, 0.3])
+def test_looking_that_takes_long_does_not_confuse_a_hold(host: Host, has_inotify: bool, slowness: float) -> None:
+    host.has_inotify = has_inotify
+    host.slowness = slowness
+    jobs = [f"j{number}.1" for number in range(20)]
+    for number, jid in enumerate(jobs):
+        host.start(jid)
+        host.at(1.9 + 0.07 * number, functools.partial(host.mark, jid))
+        host.at(40 + number, functools.partial(host.end, jid, rc=0))
+    answer = host.check(jobs, hold=200, linger=100)
+    assert set(states(answer).values()) == {"succeeded"}
+    assert len(answer["ended"]) == 20
+
+
+def test_looking_takes_a_small_part_of_the_time_however_long_it_takes(host: Host) -> None:
+    host.has_inotify = False
+    host.slowness = 0.02
+    host.start("j1.1")
+    # Every look at an unfinished file opens it again.
+    put(host.folder, "j1.1", marker("j1.1"), host.time())
+    host.check(["j1.1"], hold=60)
+    assert sum(host.slept) >= 0.9 * 60
+
+
+# Limits
+
+
+def test_results_above_the_byte_limit_come_in_several_reports(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(async_wait, "MAX_REPORT_BYTES", 1000)
+    jobs = [f"j{number}.1" for number in range(10)]
+    for jid in jobs:
+        host.end(jid, stdout="x" * 400)
+    reported: list[str] = []
+    checks = 0
+    more = True
+    while more:
+        answer = host.check([jid for jid in jobs if jid not in reported], hold=30, linger=5)
+        more = answer["more"]
+        sizes = [len(report["text"]) for report in answer["ended"]]
+        assert sum(sizes[:-1]) < 1000
+        assert set(states(answer).values()) == {"succeeded"}
+        reported += states(answer)
+        checks += 1
+    assert (reported, checks) == (jobs, 4)
+    assert host.now == 0  # nothing of this may wait
+
+
+def test_a_result_above_the_byte_limit_is_reported_alone(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(async_wait, "MAX_REPORT_BYTES", 10)
+    for number in range(2):
+        host.end(f"j{number}.1", stdout="x" * 400)
+    answer = host.check(["j0.1", "j1.1"], hold=30)
+    assert (states(answer), running(answer), answer["more"]) == ({"j0.1": "succeeded"}, ["j1.1"], True)
+
+
+# When it started and how long it took
+
+
+def test_the_times_of_a_job_that_was_seen_running(host: Host) -> None:
+    host.start("j1.1")
+    host.at(12.5, lambda: host.end("j1.1", rc=0))
+    (report,) = host.check(["j1.1"], hold=30)["ended"]
+    assert report["started_at"] == iso(host.wall)
+    assert report["ended_at"] == iso(host.wall + 12.5)
+    assert report["elapsed"] == pytest.approx(12.5, abs=0.01)
+
+
+def test_nobody_knows_when_a_job_started_that_had_ended_before_the_first_look(host: Host) -> None:
+    host.end("j1.1", rc=0)
+    (report,) = host.check(["j1.1"])["ended"]
+    assert report["ended_at"] == iso(host.wall)
+    assert "started_at" not in report
+    assert "elapsed" not in report
+
+
+def test_the_start_is_remembered_from_check_to_check(host: Host) -> None:
+    host.start("j1.1")
+    first = host.check(["j1.1"], hold=10)
+    began = {jid: began for _place, jid, began in first["running"]}
+    host.at(15, lambda: host.end("j1.1", rc=0))
+    again = [{"path": str(host.folder), "jobs": began}]
+    answer = host.check(directories=again, hold=10, boot=first["boot"], looked=first["looked"])
+    (report,) = answer["ended"]
+    assert report["started_at"] == iso(host.wall)
+    assert report["elapsed"] == pytest.approx(15, abs=0.01)
+
+
+def test_a_job_whose_process_is_hidden_began_when_its_file_was_written(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.sees_all = False
+    put(host.folder, "j1.1", marker("j1.1"), host.time() - 60)
+    real = _jobs.JobDirectory.read
+    stranger = os.geteuid() + 1
+    monkeypatch.setattr(_jobs.JobDirectory, "read", lambda self, jid: real(self, jid)._replace(owner=stranger))
+    ((_place, _jid, began),) = host.check(["j1.1"])["running"]
+    assert began == [pytest.approx(host.boot_clock() - 60), iso(host.time() - 60)]
+
+
+@pytest.mark.parametrize("jump", [-7200, -5, 5, 7200])
+@pytest.mark.parametrize("when", ["before the end", "after the end"])
+def test_a_jump_of_the_time_of_day_does_not_change_how_long_a_job_took(host: Host, jump: float, when: str) -> None:
+    def turn_the_clock() -> None:
+        host.wall += jump
+
+    host.start("j1.1")
+    first = host.check(["j1.1"], hold=10)
+    began = {jid: began for _place, jid, began in first["running"]}
+    host.at(11 if when == "before the end" else 12.5, turn_the_clock)
+    host.at(12, lambda: host.end("j1.1", rc=0))
+    host.sleep(1)
+    host.sleep(1)
+    host.sleep(1)
+    again = [{"path": str(host.folder), "jobs": began}]
+    (report,) = host.check(directories=again, boot=first["boot"], looked=first["looked"])["ended"]
+    # It ran when it was looked at last, 10 seconds after its start, and it had ended after 13: it took about that.
+    assert 10 <= report["elapsed"] <= host.now
+
+
+def test_after_a_reboot_the_job_is_lost_and_old_times_count_for_nothing(host: Host) -> None:
+    host.start("j1.1")
+    host.start("j2.1")
+    first = host.check(["j1.1", "j2.1"], hold=10)
+    began = {jid: began for _place, jid, began in first["running"]}
+    host.end("j2.1", rc=0)
+    host.processes.clear()
+    host.boot, host.booted = "boot-2", -host.now + 20
+    again = [{"path": str(host.folder), "jobs": began}]
+    answer = host.check(directories=again, boot=first["boot"], looked=first["looked"])
+    assert states(answer) == {"j1.1": "lost", "j2.1": "succeeded"}
+    assert answer["boot"] == "boot-2"
+    assert all("elapsed" not in report for report in answer["ended"])
+
+
+# Finding and deleting
+
+
+def test_find_takes_the_jobs_that_run_and_leaves_the_ones_that_ended_or_died_long_ago(host: Host) -> None:
+    host.start("j1.1")
+    host.end("j2.1", rc=0)
+    host.start("j3.1")
+    host.kill("j3.1")
+    (host.folder / "notes").write_text("{}", encoding="utf-8")
+    host.start("j4.1")
+    host.at(3, lambda: host.end("j4.1", rc=0))
+    answer = host.check(find=True, ends=10**9, hold=5, linger=5)
+    assert states(answer) == {"j4.1": "succeeded"}
+    assert running(answer) == ["j1.1"]
+
+
+def test_find_reports_a_job_that_ends_while_it_is_found(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.start("j1.1")
+    real = _jobs.JobDirectory.running
+
+    def ending(directory: _jobs.JobDirectory) -> list[str]:
+        found = real(directory)
+        host.end("j1.1", rc=0)
+        return found
+
+    monkeypatch.setattr(_jobs.JobDirectory, "running", ending)
+    assert states(host.check(find=True, ends=10**9)) == {"j1.1": "succeeded"}
+
+
+def test_find_in_an_empty_or_absent_directory_finds_nothing(host: Host, tmp_path: Path) -> None:
+    for path in (host.folder, tmp_path / "none"):
+        answer = Check(request(path, find=True, hold=30, ends=10**9), no_command).run()
+        assert (answer["ended"], answer["running"]) == ([], [])
+    assert host.slept == []
+
+
+def test_find_in_a_directory_that_cannot_be_used_is_an_error(host: Host) -> None:
+    host.folder.parent.chmod(0o777)
+    with pytest.raises(_jobs.JobDirectoryError, match="sticky"):
+        host.check(find=True)
+
+
+def test_delete_takes_the_named_job_files_and_nothing_else(host: Host, tmp_path: Path) -> None:
+    for jid in ("j1.1", "j2.1", "j3.1"):
+        host.end(jid, rc=0)
+    secret = tmp_path / "secret"
+    secret.touch()
+    (host.folder / "j4.1").symlink_to(secret)
+    (host.folder / "j5.1").mkdir()
+    names = ["j1.1", "j3.1", "j4.1", "j5.1", "j6.1", "../secret", "", "."]
+    answer = host.check(directories=[], delete=[[str(host.folder), name] for name in names])
+    assert (answer["ended"], answer["running"]) == ([], [])
+    assert sorted(path.name for path in host.folder.iterdir()) == ["j2.1", "j4.1", "j5.1"]
+    assert secret.exists()
+
+
+def test_a_directory_that_cannot_be_used_does_not_keep_the_others_from_being_tidied(host: Host, tmp_path: Path) -> None:
+    """Its jobs are unreadable, and so ended: their files are to be deleted with the rest."""
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open" / "jobs").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    host.end("j1.1", rc=0)
+    delete = [[str(tmp_path / "open" / "jobs"), "j1.1"], [str(host.folder), "j1.1"]]
+    host.check(directories=[], delete=delete)
+    assert not (host.folder / "j1.1").exists()
+
+
+def test_ten_thousand_job_files_are_deleted_with_the_few_files_that_a_process_may_open(host: Host) -> None:
+    jobs = [f"j{number}.1" for number in range(300)]
+    for jid in jobs:
+        (host.folder / jid).write_text("{}", encoding="utf-8")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/dev/fd"))) + 50, hard))
+    try:
+        host.check(directories=[], delete=[[str(host.folder), jid] for jid in jobs])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert list(host.folder.iterdir()) == []
+
+
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=50
+)
+@given(contents=st.lists(st.binary(max_size=40), max_size=5), age=st.sampled_from([0, 60]))
+def test_whatever_the_job_files_hold_every_job_is_accounted_for(host: Host, contents: list[bytes], age: float) -> None:
+    for number, content in enumerate(contents):
+        path = host.folder / f"j{number}.1"
+        path.write_bytes(content)
+        os.utime(path, (host.time() - age, host.time() - age))
+    jobs = [f"j{number}.1" for number in range(len(contents))]
+    answer = host.check(jobs)
+    assert sorted([*states(answer), *running(answer)]) == sorted(jobs)
+    assert set(states(answer).values()) <= {"succeeded", "failed", "unreadable"}
+
+
+# With real processes, real clocks and real inotify
+
+
+@pytest.fixture
+def wrapper(folder: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts a process that looks like async_wrapper to the job's process table; it ends with its standard input."""
+    program = tmp_path / "async_wrapper.py"
+    program.write_text("echo ready; read line\n", encoding="utf-8")
+    with contextlib.ExitStack() as stack:
+
+        def start(jid: str) -> subprocess.Popen[str]:
+            command = ["/bin/sh", str(program), jid.partition(".")[0], "60", "module", "_"]
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            put(folder, jid, marker(jid), time.time())
+            return process
+
+        yield start
+
+
+def test_a_real_job_is_reported_when_its_result_is_written(
+    folder: Path, wrapper: Callable[..., subprocess.Popen[str]]
+) -> None:
+    wrapper("j1.1")
+    writer = threading.Timer(0.1, put, (folder, "j1.1", {"rc": 0, "stdout": "done"}, time.time() + 0.1))
+    writer.start()
+    started = time.monotonic()
+    answer = Check(request(folder, ["j1.1"], hold=FOREVER, linger=5), no_command).run()
+    assert time.monotonic() - started < FOREVER / 2
+    writer.join()
+    (report,) = answer["ended"]
+    assert (report["state"], json.loads(report["text"])["stdout"]) == ("succeeded", "done")
+    assert 0 <= report["elapsed"] < FOREVER
+
+
+def test_a_real_job_that_is_killed_is_lost(
+    folder: Path, wrapper: Callable[..., subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(async_wait, "LOOK_EVERY", 0.05)
+    process = wrapper("j1.1")
+    assert running(Check(request(folder, ["j1.1"]), no_command).run()) == ["j1.1"]
+    process.kill()
+    process.wait()
+    assert states(Check(request(folder, ["j1.1"], hold=FOREVER), no_command).run()) == {"j1.1": "lost"}
+
+
+def test_real_jobs_are_found(folder: Path, wrapper: Callable[..., subprocess.Popen[str]]) -> None:
+    wrapper("j1.1")
+    put(folder, "j2.1", marker("j2.1"), time.time())
+    assert running(Check(request(folder, find=True, ends=10**9), no_command).run()) == ["j1.1"]
+
+
+# As a module
+
+
+def run_module(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], arguments: Answer) -> Answer:
+    monkeypatch.setattr(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode())
+    monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
+    monkeypatch.setattr(sys, "argv", ["async_wait"])
+    with pytest.raises(SystemExit):
+        async_wait.main()
+    answer: Answer = json.loads(capfd.readouterr().out)
+    return answer
+
+
+def test_the_module_answers_a_request_with_one_json_object(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    put(folder, "j1.1", {"changed": True, "stdout": "\udcff password=hunter2"}, 1_700_000_000)
+    answer = run_module(monkeypatch, capfd, {"_request": json.dumps(request(folder, ["j1.1"]))})
+    assert states(answer) == {"j1.1": "succeeded"}
+    assert json.loads(answer["ended"][0]["text"])["stdout"] == "\udcff password=hunter2"
+    assert answer["changed"] is False
+
+
+def test_the_module_alone_says_how_it_is_meant_to_be_used(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    answer = run_module(monkeypatch, capfd, {"jobs": ["j1.1"]})
+    assert answer["failed"] is True
+    assert "action plugin" in answer["msg"]
+
+
+def test_the_module_fails_with_the_reason_where_no_job_can_be_found(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder.parent.chmod(0o777)
+    answer = run_module(monkeypatch, capfd, {"_request": json.dumps(request(folder, find=True))})
+    assert answer["failed"] is True
+    assert "sticky" in answer["msg"]
