@@ -34,29 +34,32 @@ class ActionModule(ActionBase):
         del tmp  # tmp no longer has any effect
         arguments = self.validate_argument_spec(ARGUMENT_SPEC)[1]
         self._refuse_other_platforms()
+        no_log = bool(self._task.no_log)
         with contextlib.ExitStack() as open_files:
             try:
-                wait = self._wait(arguments, task_vars or {}, open_files)
+                wait = self._wait(arguments, task_vars or {}, no_log, open_files)
             except (BadOption, NotAJob) as ex:
-                raise AnsibleActionFail(str(ex)) from None
+                # Core shows the message even with no_log, and there are values in it.
+                raise AnsibleActionFail("An option is wrong; no_log hides which" if no_log else str(ex)) from None
             wait.run()
             wait.clean_up()
-        result.update(result_of(wait))
+        result.update(result_of(wait, no_log))
         return result
 
     def _refuse_other_platforms(self) -> None:
         if isinstance(self._connection, NetworkConnectionBase):
             raise AnsibleActionFail(
-                f"async_wait does not work over the connection {self._connection.transport}: modules for such devices "
-                "run on the controller, so delegate the task to localhost"
+                f"async_wait does not work over the connection {self._connection.transport}: "
+                "modules for such devices run on the controller, so delegate the task to localhost"
             )
         if getattr(self._connection._shell, "_IS_WINDOWS", False):
             raise AnsibleActionFail("async_wait does not support Windows hosts: use ansible.builtin.async_status there")
 
-    def _wait(self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any], open_files: contextlib.ExitStack) -> Wait:
+    def _wait(
+        self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any], no_log: bool, open_files: contextlib.ExitStack
+    ) -> Wait:
         """Everything that can be wrong with the options shows here, before the host is asked for anything."""
         host = str(task_vars.get("inventory_hostname", ""))
-        no_log = bool(self._task.no_log)
         options = WaitOptions.from_arguments(arguments, given=self._task.args, check_mode=self._task.check_mode)
         records = self._records(arguments)
         job_log = None

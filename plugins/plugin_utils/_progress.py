@@ -129,7 +129,8 @@ class Progress:
             self._display.warning(one_line(warning))
 
     def lost_contact(self, reason: str) -> None:
-        self._display.display(f"{self._host}: out of reach, trying again; jobs run on ({reason})")
+        reason = "" if self._no_log else f" ({reason})"
+        self._display.display(f"{self._host}: out of reach, trying again; jobs run on{reason}")
 
     def warn(self, text: str) -> None:
         self._display.warning(one_line(text, width=400))

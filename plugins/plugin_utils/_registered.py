@@ -76,7 +76,7 @@ def job_records(value: object, label: str | None = None, where: str = "jobs") ->
     :param where: what to call the value in messages.
     :raises NotAJob: when something in it is no job.
     """
-    return list(_walk(value, label, where, None))
+    return list(_walk(value, label, where))
 
 
 def summary_of(records: t.Iterable[Record]) -> dict[str, int]:
@@ -124,12 +124,12 @@ def _is_list(value: object) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
 
 
-def _walk(value: object, label: str | None, where: str, item: object) -> t.Iterator[Record]:
+def _walk(value: object, label: str | None, where: str) -> t.Iterator[Record]:
     if _is_list(value):
         for index, element in enumerate(t.cast("Sequence[object]", value)):
-            yield from _walk(element, label, f"{where}[{index}]", item)
+            yield from _walk(element, label, f"{where}[{index}]")
     elif isinstance(value, Mapping):
-        yield from _walk_mapping(value, label, where, item)
+        yield from _walk_mapping(value, label, where)
     elif isinstance(value, str):
         if not _jobs.is_job_id(value):
             raise NotAJob(f"{where} is a str that is no job id: {shown(value)}")
@@ -140,28 +140,35 @@ def _walk(value: object, label: str | None, where: str, item: object) -> t.Itera
         raise NotAJob(f"{where} is {_kind(value)}, which no task with async registered")
 
 
-def _walk_mapping(value: Mapping[str, t.Any], label: str | None, where: str, item: object) -> t.Iterator[Record]:
+def _walk_mapping(value: Mapping[str, t.Any], label: str | None, where: str) -> t.Iterator[Record]:
     if _RECORD_KEYS.issubset(value) and value["state"] in _jobs.STATES:
         yield _from_record(value, label, where)
     elif value.get("ansible_job_id") is not None:
-        yield _from_launch(value, label, where, item)
+        yield _from_launch(value, label, where)
     elif _is_list(value.get("results")):
-        for index, result in enumerate(value["results"]):
-            inner = result.get(_loop_var(result)) if isinstance(result, Mapping) else None
-            # A loop over launches (async_status does that): what names the job is the item of the launch.
-            while isinstance(inner, Mapping) and "ansible_job_id" in inner and "ansible_loop_var" in inner:
-                inner = inner.get(_loop_var(inner))
-            yield from _walk(result, label, f"{where}.results[{index}]", inner)
+        yield from _walk(value["results"], label, f"{where}.results")
     elif _is_list(value.get("jobs")) and "summary" in value:
-        yield from _walk(value["jobs"], label, f"{where}.jobs", item)
+        yield from _walk(value["jobs"], label, f"{where}.jobs")
     elif value.get("skipped"):
         return
     elif value.get("failed") or value.get("unreachable"):
+        item = _item_of(value)
         name = item_name(item, label, f"the item of {where}") or where
         reason = one_line(value.get("msg")) or "its launch failed"
         yield new_record(None, _jobs.NOT_STARTED, name=name, item=item, msg=reason, result=dict(value))
     else:
         raise NotAJob(f"{where} is a dict without an ansible_job_id: register a task that has async and poll: 0")
+
+
+def _item_of(result: object) -> object:
+    """The loop item that a result belongs to; None without a loop."""
+    if not isinstance(result, Mapping):
+        return None
+    item = result.get(str(result.get("ansible_loop_var", "item")))
+    # In a loop over launches, as async_status has it, what names the job is the item of the launch.
+    if isinstance(item, Mapping) and "ansible_job_id" in item:
+        return _item_of(item)
+    return item
 
 
 def _from_record(value: Mapping[str, t.Any], label: str | None, where: str) -> Record:
@@ -178,11 +185,12 @@ def _from_record(value: Mapping[str, t.Any], label: str | None, where: str) -> R
     return with_state(record, value["state"])
 
 
-def _from_launch(value: Mapping[str, t.Any], label: str | None, where: str, item: object) -> Record:
+def _from_launch(value: Mapping[str, t.Any], label: str | None, where: str) -> Record:
     jid = value["ansible_job_id"]
     if not _jobs.is_job_id(jid):
         raise NotAJob(f"{where} has the ansible_job_id {shown(jid)}, which is no job id")
     jid = str(jid)
+    item = _item_of(value)
     record = new_record(
         jid,
         _jobs.RUNNING,
@@ -195,7 +203,7 @@ def _from_launch(value: Mapping[str, t.Any], label: str | None, where: str, item
         if value.get("msg") == "could not find job":
             record["msg"] = "there was no job file"
             return with_state(record, _jobs.MISSING)
-        added = _ADDED_BY_CORE | {_loop_var(value)}
+        added = _ADDED_BY_CORE | {str(value.get("ansible_loop_var", "item"))}
         set_result(record, {key: val for key, val in value.items() if key not in added})
     return record
 
@@ -247,10 +255,6 @@ def shown(value: object) -> str:
     """A value as it may stand in a message: quoted, on one line, not too long."""
     text = repr(str(value) if isinstance(value, str) else value)
     return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _loop_var(result: Mapping[str, t.Any]) -> str:
-    return str(result.get("ansible_loop_var", "item"))
 
 
 def _results_file(value: Mapping[str, t.Any], jid: str | None) -> str | None:

@@ -293,8 +293,11 @@ def _take_in(record: Record, report: dict[str, t.Any]) -> None:
             record["started_at"] = _results.earlier(record["ended_at"], record["elapsed"])
 
 
-def result_of(wait: Wait) -> dict[str, t.Any]:
-    """What the task returns."""
+def result_of(wait: Wait, no_log: bool = False) -> dict[str, t.Any]:
+    """What the task returns.
+
+    :param no_log: tell no names and no reasons in msg, which core shows of a failed task even then.
+    """
     summary = summary_of(wait.records)
     failures = [record for record in wait.records if record["failed"]]
     outcome = {"unreachable": True} if wait.unreachable else {"failed": bool(failures or wait.problem)}
@@ -306,22 +309,23 @@ def result_of(wait: Wait) -> dict[str, t.Any]:
         "checks": wait.checks,
         "reconnects": wait.reconnects,
         "changed": any(record["changed"] for record in wait.records),
-        "msg": message_of(wait, failures),
+        "msg": message_of(wait, failures, no_log),
         **outcome,
     }
 
 
-def message_of(wait: Wait, failures: list[Record]) -> str:
+def message_of(wait: Wait, failures: list[Record], no_log: bool) -> str:
     """One or two sentences: what became of the wait, which jobs did not succeed and why."""
     total = len(wait.records)
+    hidden = "no_log hides which"
     parts = []
     if wait.problem:
         parts.append(wait.problem)
     if failures:
-        reasons = _some([_reason(record) for record in failures], 10, "; ")
+        reasons = hidden if no_log else _some([_reason(record) for record in failures], 10, "; ")
         parts.append(f"{len(failures)} of {_jobs_of(total)} did not succeed: {reasons}")
     if wait.still_open:
-        names = _some([one_line(record["name"]) for record in wait.still_open], 10, ", ")
+        names = hidden if no_log else _some([one_line(record["name"]) for record in wait.still_open], 10, ", ")
         parts.append(f"{len(wait.still_open)} of {_jobs_of(total)} still running: {names}")
     if not parts:
         parts.append(f"{_jobs_of(total)} succeeded" if total else "There were no jobs to wait for")

@@ -445,3 +445,13 @@ def test_a_line_from_a_host_is_safe_whatever_it_holds(text: str) -> None:
 def test_a_value_in_a_message_is_quoted_and_cut() -> None:
     assert _registered.shown("a\nb") == r"'a\nb'"
     assert len(_registered.shown("x" * 1000)) == 80
+
+
+def test_a_part_of_the_results_of_a_loop_names_its_jobs_as_the_whole_does() -> None:
+    results = [
+        {"ansible_job_id": "j1.1", "ansible_loop_var": "db", "db": {"name": "users"}},
+        {"failed": True, "msg": "no such user", "ansible_loop_var": "db", "db": "orders"},
+    ]
+    names = ["users", "orders"]
+    assert [record["name"] for record in _registered.job_records({"results": results})] == names
+    assert [record["name"] for record in _registered.job_records(results)] == names

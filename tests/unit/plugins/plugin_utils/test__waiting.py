@@ -774,3 +774,11 @@ def test_both_halves_find_and_tidy_a_bare_job_id(tmp_path: Path, monkeypatch: py
     wait.clean_up()
     assert result_of(wait)["jobs"][0]["results_file"] == str(tmp_path / ".ansible_async" / "j1.1")
     assert os.listdir(tmp_path / ".ansible_async") == []
+
+
+def test_under_no_log_the_message_counts_but_names_nothing() -> None:
+    records = [new_record("j1.1", "failed", name="secret-name", msg="secret reason"), new_record("j2.1", "succeeded")]
+    wait = Wait(records, WaitOptions(), t.cast("t.Any", None), t.cast("t.Any", None), async_dir="/x")
+    wait.run()
+    assert result_of(wait, no_log=True)["msg"] == "1 of 2 jobs did not succeed: no_log hides which"
+    assert "secret-name" in result_of(wait)["msg"]
