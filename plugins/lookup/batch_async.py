@@ -147,8 +147,8 @@ class LookupModule(LookupBase):
 
         :raises AnsibleLookupError: when no plan can be made from what was given.
         """
-        self.set_options(var_options=variables, direct=kwargs)  # type: ignore[no-untyped-call]
-        options = {name: self.get_option(name) for name in _OPTIONS}  # type: ignore[no-untyped-call]
+        self.set_options(var_options=variables, direct=kwargs)
+        options = {name: self.get_option(name) for name in _OPTIONS}
         try:
             _refuse_unknown(kwargs)
             items = _items(terms)

@@ -120,7 +120,7 @@ class Run:
     @property
     def stdout(self) -> str:
         """What was printed so far."""
-        return "".join(line for _, line in list(self._lines))
+        return "".join(line for dummy, line in list(self._lines))
 
     @property
     def is_running(self) -> bool:

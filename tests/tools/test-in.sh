@@ -27,7 +27,7 @@ read -r -a arguments <<<"${PYTEST_ARGS:-}"
 # run_tests FOLDER
 run_tests() {
     say "== $1 tests, Python ${name%-*}, ansible-core ${name#*-}"
-    python -m pytest -p no:cacheprovider "$root/tests/$1" ${arguments[@]+"${arguments[@]}"}
+    python -m pytest -p no:cacheprovider -n auto --maxprocesses 4 "$root/tests/$1" ${arguments[@]+"${arguments[@]}"}
 }
 
 status=0

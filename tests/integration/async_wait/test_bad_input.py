@@ -47,7 +47,7 @@ CASES: list[tuple[dict[str, object], str]] = [
 
 def test_bad_input_is_refused_in_one_clear_sentence(sandbox: Sandbox) -> None:
     outcome = sandbox.run_playbook(
-        "bad_input", options=[options for options, _ in CASES], environment={"ANSIBLE_INJECT_FACT_VARS": "false"}
+        "bad_input", options=[options for options, dummy in CASES], environment={"ANSIBLE_INJECT_FACT_VARS": "false"}
     )
     assert outcome.rc == 2
     assert "Traceback" not in outcome.output

@@ -57,7 +57,8 @@ class Play:
         self.loader = MagicMock()
         self.loader.path_dwim.side_effect = lambda path: str(tmp_path / path)
         self.calls: list[Result] = []
-        self.answer: t.Any = None
+        self.answer: Result = {}
+        self.problems: list[Exception] = []
 
     def put(self, jid: str, **result: t.Any) -> Result:
         """A job that has ended, and what its launch returned."""
@@ -66,10 +67,10 @@ class Play:
 
     def execute_module(self, **call: t.Any) -> Result:
         self.calls.append(call)
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        if self.answer is not None:
-            return t.cast("Result", self.answer)
+        for problem in self.problems:
+            raise problem
+        if self.answer:
+            return self.answer
         check = Check(json.loads(call["module_args"]["_request"]), no_command)
         return t.cast("Result", json.loads(json.dumps(check.run())))
 
@@ -148,7 +149,7 @@ def test_cleanup_deletes_the_files_after_the_results_have_arrived(play: Play) ->
 
 
 def test_the_results_are_there_when_the_host_cannot_be_reached(play: Play) -> None:
-    play.answer = AnsibleConnectionFailure("no route to host")
+    play.problems = [AnsibleConnectionFailure("no route to host")]
     result = play.run(jobs=["j1.1"], unreachable_timeout=0)
     assert (result["unreachable"], [job["state"] for job in result["jobs"]]) == (True, ["running"])
     assert "no route to host" in result["msg"]
@@ -194,7 +195,7 @@ def test_the_job_log_is_closed_when_the_wait_is_over(play: Play) -> None:
 
     play.run(jobs=[play.put("j1.1", rc=0)], job_log="log")
     assert open_logs() == []
-    play.answer = ZeroDivisionError()
+    play.problems = [ZeroDivisionError()]
     with pytest.raises(ZeroDivisionError):
         play.run(jobs=["j1.1"], job_log="log")
     assert open_logs() == []

@@ -21,7 +21,7 @@ from ansible_collections.inflight.jobs.plugins.module_utils._notify import Notif
 # Long enough for the slowest machine: a test that waits for so long has failed.
 FOREVER = 20.0
 
-Change = set[tuple[str, str]] | None
+Change = t.Optional[set[tuple[str, str]]]  # noqa: UP045  # pylint takes the other form for a mistake
 
 
 @pytest.fixture

@@ -161,7 +161,7 @@ def test_a_living_job_is_not_searched_for_again(start: Start, monkeypatch: pytes
 def test_a_new_process_with_an_old_pid_is_not_the_job(start: Start) -> None:
     process = start("j123", "60", "module", "_")
     processes = JobProcesses(run_command)
-    (found,) = living(processes, {"j123.1": {US}}).values()
+    found = living(processes, {"j123.1": {US}})["j123.1"]
     end(process)
     again = start("j999", "60", "module", "_")
     processes._known["j123.1"] = found._replace(pid=again.pid)
@@ -175,7 +175,7 @@ def test_the_start_is_told_on_the_clock_of_boot_clock(start: Start) -> None:
     before = _processes.boot_clock()
     start("j123", "60", "module", "_")
     after = _processes.boot_clock()
-    (found,) = living(JobProcesses(run_command), {"j123.1": {US}}).values()
+    found = living(JobProcesses(run_command), {"j123.1": {US}})["j123.1"]
     tick = 1 / os.sysconf("SC_CLK_TCK")
     assert found.started is not None
     assert before - 2 * tick <= found.started <= after + 2 * tick

@@ -1,5 +1,3 @@
-#!/usr/bin/python
-
 # Copyright (c) 2026, the inflight.jobs contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -35,7 +33,7 @@ def main() -> None:
         sys.exit(0)
     if how == "warn":
         module.warn("the disk is old")
-        module.deprecate("the old way is going away", version="99.0", collection_name="some.where")
+        module.deprecate("the old way is going away", version="99.0.0", collection_name="inflight.jobs")
     if how == "return keys of ours":
         module.exit_json(
             changed=True,
