@@ -27,32 +27,7 @@ options:
     type: list
     elements: raw
     required: true
-  size:
-    description:
-      - At most so many items in a batch, 1 or more. All batches but the last are full.
-      - Exactly one of O(size) and O(count) is required.
-    type: int
-  count:
-    description:
-      - At most so many batches, 1 or more.
-      - Exactly one of O(size) and O(count) is required.
-    type: int
-  weight:
-    description:
-      - How long each item takes, in seconds; any other unit will do as long as it is the same for all items.
-      - A string is the name of an attribute of the items, with dots for nested ones, such as V(stats.seconds).
-      - A dict has the names of items as keys and seconds as values; see O(label) for what the name of an item is. An
-        empty dict keeps the order.
-      - A list has one number for each item.
-      - Each weight is a number, 0 or more. An item that has none (no such attribute, no such entry, or null) counts as
-        the median of the others. That no item has one is an error.
-    type: raw
-  label:
-    description:
-      - Attribute of an item that names it where O(weight) is a dict, with dots for nested ones, such as V(meta.name).
-      - Without it, the name is the item itself where that is a string or a number, else its C(name), C(label), C(id) or
-        C(key).
-    type: str
+extends_documentation_fragment: inflight.jobs.batches
 seealso:
   - plugin: inflight.jobs.batch_async
     plugin_type: lookup

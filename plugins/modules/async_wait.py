@@ -280,7 +280,7 @@ jobs:
     results_file:
       description: The job file on the host.
       type: str
-      sample: /root/.ansible_async/j123456789012.4711
+      sample: /var/lib/deploy/.ansible_async/j123456789012.4711
     msg:
       description: Why it did not succeed, in one line, or the message of its module.
       type: str

@@ -32,7 +32,7 @@ def launch(jid: str = "j1.1", **more: t.Any) -> Registered:
         "started": True,
         "finished": False,
         "ansible_job_id": jid,
-        "results_file": f"/home/me/.ansible_async/{jid}",
+        "results_file": f"/srv/me/.ansible_async/{jid}",
         "changed": True,
         **more,
     }
@@ -69,7 +69,7 @@ def test_one_launch_is_one_job() -> None:
         "started_at": None,
         "ended_at": None,
         "elapsed": None,
-        "results_file": "/home/me/.ansible_async/j1.1",
+        "results_file": "/srv/me/.ansible_async/j1.1",
         "msg": "",
         "result": None,
     }
@@ -278,15 +278,15 @@ def test_a_job_without_an_id_cannot_be_running() -> None:
     "path",
     [
         "relative/j1.1",
-        "/home/me/.ansible_async/j2.1",
-        "/home/me/.ansible_async/j1.1/",
-        "/home/me/j1.1/../x",
+        "/srv/me/.ansible_async/j2.1",
+        "/srv/me/.ansible_async/j1.1/",
+        "/srv/me/j1.1/../x",
         "/etc/passwd",
         "/home/\0/j1.1",
         "",
         None,
         5,
-        ["/home/me/j1.1"],
+        ["/srv/me/j1.1"],
     ],
 )
 def test_a_results_file_that_is_not_the_file_of_the_job_is_not_believed(path: object) -> None:

@@ -25,7 +25,7 @@ from ansible_collections.inflight.jobs.plugins.plugin_utils._waiting import Wait
 Answer = dict[str, t.Any]
 Step = Callable[[Answer], Answer]
 
-ASYNC_DIR = "/root/.ansible_async"
+ASYNC_DIR = "/srv/jobs"
 BEGAN = [100.0, "2026-01-01T00:00:00.000Z"]
 
 
@@ -164,7 +164,7 @@ class Run:
         return [job["state"] for job in self.result["jobs"]]
 
 
-def launch(jid: str, directory: str = "/home/me/.ansible_async", **more: t.Any) -> Answer:
+def launch(jid: str, directory: str = "/srv/me/.ansible_async", **more: t.Any) -> Answer:
     return {"ansible_job_id": jid, "results_file": f"{directory}/{jid}", "started": 1, "finished": 0, **more}
 
 
@@ -541,7 +541,7 @@ def test_only_files_of_jobs_that_ended_are_deleted_and_only_after_their_results_
     run = Run(jobs, up("j1.1", report("j2.1", "lost"), after=1), up(after=1), tidy=True, cleanup=True, until=3)
     assert run.host.requests[0]["delete"] == []
     last = run.host.requests[-1]
-    assert last["delete"] == [["/home/me/.ansible_async", "j1.1"], ["/home/me/.ansible_async", "j2.1"]]
+    assert last["delete"] == [["/srv/me/.ansible_async", "j1.1"], ["/srv/me/.ansible_async", "j2.1"]]
     assert (last["directories"], last["hold"], last["find"]) == ([], 0, False)
     assert run.result["jobs"][0]["result"] == {"changed": True}
 
@@ -590,7 +590,7 @@ def test_a_host_that_is_out_of_reach_is_not_waited_for_a_second_time_to_tidy_up(
 
 def test_the_record_holds_what_the_host_reported() -> None:
     times: Answer = {"started_at": "2026-01-01T00:00:00.000Z", "ended_at": "2026-01-01T00:00:02.500Z", "elapsed": 2.5}
-    run = Run([launch("j1.1")], up(report("j1.1", "failed", results_file="/home/me/.ansible_async/j1.1", **times)))
+    run = Run([launch("j1.1")], up(report("j1.1", "failed", results_file="/srv/me/.ansible_async/j1.1", **times)))
     assert run.result["jobs"] == [
         {
             "ansible_job_id": "j1.1",
@@ -602,7 +602,7 @@ def test_the_record_holds_what_the_host_reported() -> None:
             "failed": True,
             "changed": False,
             **times,
-            "results_file": "/home/me/.ansible_async/j1.1",
+            "results_file": "/srv/me/.ansible_async/j1.1",
             "msg": "disk full",
             "result": {"failed": True, "msg": "disk full", "rc": 1},
         }
