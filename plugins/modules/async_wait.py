@@ -350,8 +350,11 @@ ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
 }
 
 # How often to see whether the jobs live, and to look at files that changed in a way that inotify does not see (on a
-# network file system). Ten seconds after its death a job has to be known as lost; core's watcher may live for five.
-LOOK_EVERY = 2.0
+# network file system).
+LOOK_EVERY = 1.0
+# How long the news that a job is lost may wait. Ten seconds after its death it has to be told; core's watcher, by which
+# the job seems to live, may take five of them to notice.
+LOST_LINGER = 3.0
 # The same for the files alone where there is no inotify.
 BLIND_LOOK_EVERY = 0.1
 # No more than this part of a CPU goes into looking.
@@ -476,7 +479,8 @@ class Check:
         while self.pending and not self.enough:
             now = time.monotonic()
             if self.ended:
-                until = min(until, now + self.request["linger"])
+                lost = any(report["state"] == _jobs.LOST for report in self.ended)
+                until = min(until, now + self.request["linger"], now + (LOST_LINGER if lost else float("inf")))
             if now >= until:
                 return
             changed = notifier.wait(min(until, look_at) - now, pause)

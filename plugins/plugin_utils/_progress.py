@@ -85,18 +85,19 @@ class Progress:
         self._shown: tuple[int, int, int] | None = None
         self._shown_at = float("-inf")
 
-    def news(self, wait: Wait) -> None:
-        """Show where the wait stands, if that is something new."""
+    def news(self, wait: Wait) -> bool:
+        """Show where the wait stands, if that is something new; True when it is, but too soon after the last line."""
         ended = sum(record["finished"] for record in wait.records)
         failed = sum(record["failed"] for record in wait.records)
         standing = (len(wait.records), ended, failed)
         # A wait that was over at the first look needs no line: the result of the task says it all.
         if not self._lines or standing == self._shown or (wait.finished and self._shown is None):
-            return
+            return False
         if self._clock() - self._shown_at < LINE_EVERY and not wait.finished:
-            return
+            return True
         self._shown, self._shown_at = standing, self._clock()
         self._display.display(self._line(wait, *standing))
+        return False
 
     def _line(self, wait: Wait, total: int, ended: int, failed: int) -> str:
         line = f"{self._host}: {ended}/{total} ended, {failed} failed, {clock_time(wait.elapsed)}"

@@ -48,7 +48,7 @@ class Host(t.Protocol):
 class Watcher(t.Protocol):
     """Is told what happens during a wait: see _progress.Progress."""
 
-    def news(self, wait: Wait) -> None: ...
+    def news(self, wait: Wait) -> bool: ...
 
     def ended(self, record: Record) -> None: ...
 
@@ -125,10 +125,11 @@ class Wait:
     def run(self) -> None:
         """Wait. Whatever happens, records hold what is known by then."""
         pause = FIRST_PAUSE
+        hold = self._options.hold
         while self._find or not self._is_over():
             left = self._left()
             try:
-                more = self._check(max(0.0, min(self._options.hold, left)), left)
+                more = self._check(max(0.0, min(hold, left)), left)
             except _contact.CheckFailed as ex:
                 self.problem = f"The jobs cannot be looked at on the host: {ex}"
                 return
@@ -142,7 +143,8 @@ class Wait:
                 self.problem = self._too_few()
                 if self.problem:
                     return
-            self._watcher.news(self)
+            # News that could not be shown yet must not wait for a long hold.
+            hold = min(self._options.hold, LINGER) if self._watcher.news(self) else self._options.hold
             if self._is_over():
                 break
             left = self._left()

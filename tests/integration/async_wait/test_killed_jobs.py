@@ -36,7 +36,13 @@ def whole_family(jid: str) -> Family:
 def test_killed_jobs_are_told_from_those_that_live(sandbox: Sandbox) -> None:
     wait_for_go = f"while [ ! -e {sandbox.folder}/go ]; do sleep 0.1; done; echo done"
     launches = sandbox.start_jobs(
-        {"family": "sleep 100", "watcher": wait_for_go, "module": "sleep 100", "bystander": wait_for_go}
+        {
+            "family": "sleep 100",
+            "runner": "sleep 100",
+            "watcher": wait_for_go,
+            "module": "sleep 100",
+            "bystander": wait_for_go,
+        }
     )
     pids = {name: whole_family(launch["ansible_job_id"]) for name, launch in launches.items()}
     job_log = sandbox.folder / "jobs.jsonl"
@@ -46,13 +52,15 @@ def test_killed_jobs_are_told_from_those_that_live(sandbox: Sandbox) -> None:
     killed_at = time.monotonic()
     kill([pids["watcher"].watcher])
     kill(pids["family"].all)
+    # Its watcher lives on, and takes up to five seconds to notice.
+    kill([pids["runner"].runner])
     kill(pids["module"].below)
 
-    eventually(lambda: "family" in logged(job_log), 30, "the killed job is reported")
+    eventually(lambda: {"family", "runner"} <= logged(job_log).keys(), 30, "the killed jobs are reported")
     assert time.monotonic() - killed_at < 10
     eventually(lambda: "module" in logged(job_log), 10, "the job whose module was killed is reported")
     # The others are waited for, also the one that has no watcher any more.
-    assert logged(job_log) == {"family": "lost", "module": "failed"}
+    assert logged(job_log) == {"family": "lost", "runner": "lost", "module": "failed"}
     assert family(launches["watcher"]["ansible_job_id"]).watcher is None
     assert run.is_running
 
@@ -62,6 +70,7 @@ def test_killed_jobs_are_told_from_those_that_live(sandbox: Sandbox) -> None:
     assert outcome.rc == 2
     assert {name: job["state"] for name, job in jobs.items()} == {
         "family": "lost",
+        "runner": "lost",
         "watcher": "succeeded",
         "module": "failed",
         "bystander": "succeeded",
@@ -69,4 +78,5 @@ def test_killed_jobs_are_told_from_those_that_live(sandbox: Sandbox) -> None:
     assert jobs["watcher"]["result"]["stdout"] == jobs["bystander"]["result"]["stdout"] == "done"
     assert jobs["family"]["result"] is None
     assert jobs["module"]["msg"] == "the module printed no result but nothing"
-    assert "family lost: no process and no result; module failed: the module printed" in outcome.result_of_wait()["msg"]
+    lost = "family lost: no process and no result; runner lost: no process and no result"
+    assert f"3 of 5 jobs did not succeed: {lost}; module failed: the module printed" in outcome.result_of_wait()["msg"]

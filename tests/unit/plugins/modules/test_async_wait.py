@@ -368,6 +368,15 @@ def test_what_had_ended_before_lingers_as_well(host: Host) -> None:
     assert host.now == 5
 
 
+def test_that_a_job_is_lost_is_told_sooner_than_that_one_has_ended(host: Host) -> None:
+    host.start("j1.1")
+    host.start("j2.1")
+    host.at(2, lambda: host.kill("j1.1"))
+    answer = host.check(["j1.1", "j2.1"], hold=30, linger=5)
+    assert states(answer) == {"j1.1": "lost"}
+    assert host.now <= 2 + async_wait.LOOK_EVERY + async_wait.LOST_LINGER
+
+
 def test_news_does_not_make_a_hold_longer(host: Host) -> None:
     host.start("j1.1")
     host.start("j2.1")

@@ -66,7 +66,7 @@ class Scene:
             finished=not still_open if finished is None else finished,
         )
         before = len(self.screen.lines)
-        self.progress.news(t.cast("t.Any", wait))
+        self.owes_a_line = self.progress.news(t.cast("t.Any", wait))
         return self.screen.lines[before:]
 
 
@@ -94,6 +94,18 @@ def test_there_is_at_most_one_line_in_five_seconds() -> None:
         shown += [scene.now for _line in scene.news(after=0.5)]
     assert len(shown) >= 9
     assert all(later - earlier >= 5 for earlier, later in itertools.pairwise(shown))
+
+
+def test_a_line_that_comes_too_soon_is_owed() -> None:
+    scene = Scene(["users", "orders", "stock"])
+    scene.end(0)
+    assert len(scene.news(1)) == 1
+    assert not scene.owes_a_line
+    scene.end(1)
+    assert scene.news(1) == []
+    assert scene.owes_a_line
+    assert len(scene.news(5)) == 1
+    assert not scene.owes_a_line
 
 
 def test_the_last_line_is_shown_however_soon_it_comes() -> None:

@@ -74,11 +74,13 @@ class Host:
 class Watcher:
     """Writes down what it is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, owes_a_line: bool = False) -> None:
         self.told: list[tuple[str, t.Any]] = []
+        self.owes_a_line = owes_a_line
 
-    def news(self, wait: Wait) -> None:
+    def news(self, wait: Wait) -> bool:
         self.told.append(("news", sum(record["finished"] for record in wait.records)))
+        return self.owes_a_line
 
     def ended(self, record: Record) -> None:
         self.told.append(("ended", record["name"]))
@@ -139,10 +141,12 @@ def down(reason: str = "no route to host", after: float = 0, kind: type[Exceptio
 class Run:
     """One wait that was run by a script."""
 
-    def __init__(self, jobs: object, *steps: Step, tidy: bool = False, **options: t.Any) -> None:
+    def __init__(
+        self, jobs: object, *steps: Step, tidy: bool = False, owes_a_line: bool = False, **options: t.Any
+    ) -> None:
         self.clock = Clock()
         self.host = Host(self.clock, steps)
-        self.watcher = Watcher()
+        self.watcher = Watcher(owes_a_line)
         records = None if jobs is None else job_records(jobs)
         self.wait = Wait(
             records,
@@ -782,3 +786,8 @@ def test_under_no_log_the_message_counts_but_names_nothing() -> None:
     wait.run()
     assert result_of(wait, no_log=True)["msg"] == "1 of 2 jobs did not succeed: no_log hides which"
     assert "secret-name" in result_of(wait)["msg"]
+
+
+def test_news_that_came_too_soon_to_be_shown_does_not_wait_for_a_long_hold() -> None:
+    run = Run(["j1.1", "j2.1"], up("j1.1", after=1), up(), up("j2.1", after=0), owes_a_line=True)
+    assert run.host.holds == [30, 5, 5]
