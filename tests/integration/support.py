@@ -190,6 +190,8 @@ class Sandbox:
             ANSIBLE_INVENTORY=str(self._inventory),
             ANSIBLE_PIPELINING="true",
             ANSIBLE_NOCOLOR="true",
+            # Ansible leaves it to Python when lines are written to a pipe; tests look at when they come.
+            PYTHONUNBUFFERED="1",
             ANSIBLE_CALLBACK_PLUGINS=str(Path(__file__).parent / "async_wait" / "callback"),
             ANSIBLE_CALLBACKS_ENABLED="task_results",
             ANSIBLE_LOAD_CALLBACK_PLUGINS="true",

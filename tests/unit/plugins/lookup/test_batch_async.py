@@ -14,6 +14,7 @@ from ansible import constants
 from ansible.errors import AnsibleLookupError
 from ansible.parsing.dataloader import DataLoader
 
+from ansible_collections.inflight.jobs.plugins.doc_fragments import batches
 from ansible_collections.inflight.jobs.plugins.lookup import batch_async
 
 NAME = "inflight.jobs.batch_async"
@@ -26,7 +27,10 @@ def query(tmp_path: Path) -> t.Callable[..., t.Any]:
     loader = DataLoader()
     loader.set_basedir(str(tmp_path))
     # What core's plugin loader does with the options documented.
-    options = yaml.safe_load(batch_async.DOCUMENTATION)["options"]
+    options = {
+        **yaml.safe_load(batches.ModuleDocFragment.DOCUMENTATION)["options"],
+        **yaml.safe_load(batch_async.DOCUMENTATION)["options"],
+    }
     constants.config.initialize_plugin_configuration_definitions("lookup", NAME, options)
 
     def run(*terms: object, **options: object) -> t.Any:

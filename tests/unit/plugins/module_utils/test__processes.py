@@ -18,6 +18,13 @@ from ansible_collections.inflight.jobs.plugins.module_utils import _processes
 from ansible_collections.inflight.jobs.plugins.module_utils._processes import JobProcesses
 
 US = os.geteuid()
+
+
+def own(jid: str) -> str:
+    """A job id like this one that no other test has processes of, however many tests run at the same time."""
+    return f"j{os.getpid()}{jid.removeprefix('j')}"
+
+
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
@@ -42,8 +49,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
     with contextlib.ExitStack() as stack:
 
         def start(*arguments: str, program: Path = wrapper) -> subprocess.Popen[str]:
+            jid, *others = arguments
             process = subprocess.Popen(
-                ["/bin/sh", str(program), *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                ["/bin/sh", str(program), own(jid), *others], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
             )
             stack.enter_context(process)
             stack.callback(process.kill)
@@ -69,7 +77,10 @@ def processes(request: pytest.FixtureRequest) -> JobProcesses:
 
 def living(processes: JobProcesses, users: dict[str, set[int]]) -> dict[str, _processes.Process]:
     """The living ones of these jobs, given with the ids of the users that their processes may have."""
-    return processes.living(users, users.__getitem__)
+    # Ids of an old form, without the j, are numbers that other tests do not use.
+    ids = {own(jid) if jid.startswith("j") else jid: jid for jid in users}
+    found = processes.living(ids, lambda jid: users[ids[jid]])
+    return {ids[jid]: process for jid, process in found.items()}
 
 
 def end(process: subprocess.Popen[str]) -> None:
@@ -164,9 +175,9 @@ def test_a_new_process_with_an_old_pid_is_not_the_job(start: Start) -> None:
     found = living(processes, {"j123.1": {US}})["j123.1"]
     end(process)
     again = start("j999", "60", "module", "_")
-    processes._known["j123.1"] = found._replace(pid=again.pid)
+    processes._known[own("j123.1")] = found._replace(pid=again.pid)
     assert found.started is not None
-    processes._known["j123.1"] = processes._known["j123.1"]._replace(started=found.started - 1)
+    processes._known[own("j123.1")] = processes._known[own("j123.1")]._replace(started=found.started - 1)
     assert living(processes, {"j123.1": {US}}) == {}
 
 
@@ -186,7 +197,9 @@ def test_a_name_with_parentheses_and_spaces_does_not_confuse_the_look(start: Sta
     shell = tmp_path / "a) Z 1 (b"
     shutil.copy(os.path.realpath("/bin/sh"), shell)
     wrapper = tmp_path / "async_wrapper.py"
-    with subprocess.Popen([shell, wrapper, "j5"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [shell, wrapper, own("j5")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"

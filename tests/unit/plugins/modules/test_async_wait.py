@@ -665,6 +665,11 @@ def test_whatever_the_job_files_hold_every_job_is_accounted_for(host: Host, cont
 # With real processes, real clocks and real inotify
 
 
+# No other test that runs at the same time has processes with these ids.
+REAL = f"j{os.getpid()}1.1"
+DEAD = f"j{os.getpid()}2.1"
+
+
 @pytest.fixture
 def wrapper(folder: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Starts a process that looks like async_wrapper to the job's process table; it ends with its standard input."""
@@ -688,11 +693,11 @@ def wrapper(folder: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.P
 def test_a_real_job_is_reported_when_its_result_is_written(
     folder: Path, wrapper: Callable[..., subprocess.Popen[str]]
 ) -> None:
-    wrapper("j1.1")
-    writer = threading.Timer(0.1, put, (folder, "j1.1", {"rc": 0, "stdout": "done"}, time.time() + 0.1))
+    wrapper(REAL)
+    writer = threading.Timer(0.1, put, (folder, REAL, {"rc": 0, "stdout": "done"}, time.time() + 0.1))
     writer.start()
     started = time.monotonic()
-    answer = Check(request(folder, ["j1.1"], hold=FOREVER, linger=5), no_command).run()
+    answer = Check(request(folder, [REAL], hold=FOREVER, linger=5), no_command).run()
     assert time.monotonic() - started < FOREVER / 2
     writer.join()
     (report,) = answer["ended"]
@@ -704,17 +709,17 @@ def test_a_real_job_that_is_killed_is_lost(
     folder: Path, wrapper: Callable[..., subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(async_wait, "LOOK_EVERY", 0.05)
-    process = wrapper("j1.1")
-    assert running(Check(request(folder, ["j1.1"]), no_command).run()) == ["j1.1"]
+    process = wrapper(REAL)
+    assert running(Check(request(folder, [REAL]), no_command).run()) == [REAL]
     process.kill()
     process.wait()
-    assert states(Check(request(folder, ["j1.1"], hold=FOREVER), no_command).run()) == {"j1.1": "lost"}
+    assert states(Check(request(folder, [REAL], hold=FOREVER), no_command).run()) == {REAL: "lost"}
 
 
 def test_real_jobs_are_found(folder: Path, wrapper: Callable[..., subprocess.Popen[str]]) -> None:
-    wrapper("j1.1")
-    put(folder, "j2.1", marker("j2.1"), time.time())
-    assert running(Check(request(folder, find=True, ends=10**9), no_command).run()) == ["j1.1"]
+    wrapper(REAL)
+    put(folder, DEAD, marker(DEAD), time.time())
+    assert running(Check(request(folder, find=True, ends=10**9), no_command).run()) == [REAL]
 
 
 # As a module
