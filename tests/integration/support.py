@@ -314,28 +314,16 @@ def _all_pids() -> list[int]:
 @functools.cache
 def interpreters() -> dict[str, str]:
     """The Pythons on this machine that a host may have, as version (like "3.9") and path."""
+    tool = Path(__file__).parent.parent / "tools" / "environments.py"
+    code = "import sys; print('%d.%d' % sys.version_info[:2])"
     found = {}
-    folders = [Path(path) for path in os.environ.get("PATH", "").split(os.pathsep)]
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        root = subprocess.run(["pyenv", "root"], capture_output=True, text=True, check=True, timeout=20).stdout.strip()
-        folders[:0] = [version / "bin" for version in sorted(Path(root, "versions").glob("3.*"))]
-    for minor in range(8, 14):
-        for folder in folders:
-            path = folder / f"python3.{minor}"
-            if os.access(path, os.X_OK) and _version_of(path) == f"3.{minor}":
-                found[f"3.{minor}"] = str(path)
-                break
+    for path in _printed(sys.executable, str(tool), "pythons", sys.executable).split():
+        found[_printed(path, "-c", code).strip()] = path
     return found
 
 
-def _version_of(interpreter: Path) -> str:
-    """The version that an interpreter says it has; a shim of pyenv may exist without one behind it."""
-    code = "import sys; print('%d.%d' % sys.version_info[:2])"
-    try:
-        finished = subprocess.run([interpreter, "-c", code], capture_output=True, text=True, check=False, timeout=20)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return finished.stdout.strip()
+def _printed(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
 def can_be_used_by(user: str, interpreter: str) -> bool:

@@ -61,7 +61,7 @@ def test_jobs_of_another_user_are_waited_for_as_that_user(sandbox: Sandbox) -> N
 
 
 def test_the_command_line_can_wait_for_a_job(sandbox: Sandbox) -> None:
-    launch = sandbox.start_jobs({"one": "sleep 1; echo one"})["one"]
+    launch = sandbox.start_jobs({"one": "sleep 1.4; echo one"})["one"]
     jid = launch["ansible_job_id"]
 
     def wait(arguments: str) -> tuple[int, str]:

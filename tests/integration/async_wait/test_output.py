@@ -16,7 +16,7 @@ SECRET = "the-combination-is-4711"
 
 def test_no_log_hides_names_items_results_and_progress(sandbox: Sandbox) -> None:
     launches = sandbox.start_jobs(
-        {f"{SECRET}-name": f"echo {SECRET}", f"{SECRET}-2": f"sleep 2; echo {SECRET} >&2; exit 5"}
+        {f"{SECRET}-name": f"echo {SECRET}", f"{SECRET}-2": f"sleep 2.4; echo {SECRET} >&2; exit 5"}
     )
     jobs_file, secret_file = sandbox.folder / "jobs.json", sandbox.folder / "secret"
     jobs_file.write_text(json.dumps(registered(launches)), encoding="utf-8")
