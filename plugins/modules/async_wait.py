@@ -274,7 +274,7 @@ jobs:
       type: str
       sample: "2026-11-21T02:45:28.395Z"
     elapsed:
-      description: How long it ran, in seconds. Null where that is not known.
+      description: How long it ran, or has run so far, in seconds. Null where that is not known.
       type: float
       sample: 2.834
     results_file:

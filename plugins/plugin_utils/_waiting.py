@@ -225,6 +225,10 @@ class Wait:
             path = paths.get(place, self._async_dir)
             self._found(path, jid)
             self._began[path, jid] = began
+            if began and response["looked"] is not None:
+                for record in self._open.get((path, jid), ()):
+                    record["started_at"] = began[1]
+                    record["elapsed"] = round(max(0.0, response["looked"] - began[0]), 3)
         for report in response["ended"]:
             key = (paths.get(report["place"], self._async_dir), report["jid"])
             self._found(*key)

@@ -791,3 +791,10 @@ def test_under_no_log_the_message_counts_but_names_nothing() -> None:
 def test_news_that_came_too_soon_to_be_shown_does_not_wait_for_a_long_hold() -> None:
     run = Run(["j1.1", "j2.1"], up("j1.1", after=1), up(), up("j2.1", after=0), owes_a_line=True)
     assert run.host.holds == [30, 5, 5]
+
+
+def test_a_job_that_still_runs_at_the_end_says_since_when_and_how_long() -> None:
+    run = Run(["j1.1", "j2.1"], up("j1.1", after=1), until="any")
+    (running,) = [job for job in run.result["jobs"] if job["state"] == "running"]
+    assert running["started_at"] == BEGAN[1]
+    assert running["elapsed"] == 123.5 - BEGAN[0]
