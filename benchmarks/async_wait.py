@@ -4,10 +4,13 @@
 
 """Measures async_wait side by side with a loop of async_status, over SSH to a server on the loopback address.
 
-For each number of jobs and each of the two, in turn: real background jobs are started that all end at one signal; the
-wait is started; the jobs get their signal; the time from the end of the last job (the last change of a job file) to
-the end of the task is the delay. Then the same task is timed once more, now that all jobs have ended: the collection.
-Prints the medians as a table in Markdown.
+For each number of jobs and each of the two, in turn: real background jobs are started that end at a signal; the wait is
+started; the jobs get their signal; the time from the end of the last job (the last change of a job file) to the end of
+the task is the delay. Then the same task is timed once more, now that all jobs have ended: the collection. Prints the
+medians as a table in Markdown.
+
+All jobs get their signal at the same moment: then all their processes end at once, on the CPUs that the wait needs to
+see it. With --last-alone the last job gets its signal five seconds after the others.
 """
 
 from __future__ import annotations
@@ -38,7 +41,9 @@ class Bench:
         self.inventory = inventory
         self.times = folder / "times.jsonl"
         self.fifo = folder / "signal"
+        self.last_fifo = folder / "signal.last"
         os.mkfifo(self.fifo)
+        os.mkfifo(self.last_fifo)
 
     def start(self, playbook: str, **variables: object) -> subprocess.Popen[bytes]:
         """Start a playbook with pipelining and the clock for tasks."""
@@ -72,14 +77,18 @@ class Bench:
     def launch(self, count: int) -> None:
         self.run("launch", count=count)
 
-    def delay(self, method: str) -> float:
+    def delay(self, method: str, count: int, last_alone: bool) -> float:
         """Seconds from the end of the last job to the end of the task that waits for it."""
         self.times.unlink(missing_ok=True)
         waiting = self.start(method)
         while self.event("start") is None:
             time.sleep(0.05)
         time.sleep(3)  # by then the wait has settled on the host
-        os.close(os.open(self.fifo, os.O_WRONLY))
+        if count > 1:
+            os.close(os.open(self.fifo, os.O_WRONLY))
+        if last_alone:
+            time.sleep(5)
+        os.close(os.open(self.last_fifo, os.O_WRONLY))
         if waiting.wait():
             raise RuntimeError(f"the wait with {method} failed")
         launched = json.loads((self.folder / "launched.json").read_text())["results"]
@@ -102,7 +111,7 @@ class Bench:
         return end
 
 
-def measure(counts: list[int], runs: int) -> t.Iterator[tuple[int, str, list[float], list[float]]]:
+def measure(counts: list[int], runs: int, last_alone: bool) -> t.Iterator[tuple[int, str, list[float], list[float]]]:
     """The delays and the collections of each number of jobs and each method."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -115,7 +124,7 @@ def measure(counts: list[int], runs: int) -> t.Iterator[tuple[int, str, list[flo
                     for method in METHODS:
                         print(f"{count} jobs, run {run + 1} of {runs}, {method}", file=sys.stderr)
                         bench.launch(count)
-                        delays[method].append(bench.delay(method))
+                        delays[method].append(bench.delay(method, count, last_alone))
                         collections[method].append(bench.collection(method))
                 for method in METHODS:
                     yield count, method, delays[method], collections[method]
@@ -129,6 +138,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="async_wait side by side with a loop of async_status")
     parser.add_argument("--jobs", type=int, nargs="+", default=[1, 20, 200], help="numbers of jobs to measure")
     parser.add_argument("--runs", type=int, default=5, help="runs of each; the table shows their medians")
+    parser.add_argument("--last-alone", action="store_true", help="the last job ends five seconds after the others")
     arguments = parser.parse_args()
     ansible = subprocess.run(["ansible", "--version"], stdout=subprocess.PIPE, check=True, text=True)
     print(f"{ansible.stdout.splitlines()[0]}, Python {platform.python_version()}, {os.cpu_count()} CPUs,")
@@ -138,7 +148,7 @@ def main() -> int:
     print("| jobs | wait by | end of last job to end of task | collecting jobs that have ended |")
     print("| --- | --- | --- | --- |")
     try:
-        for count, method, delays, collections in measure(arguments.jobs, arguments.runs):
+        for count, method, delays, collections in measure(arguments.jobs, arguments.runs, arguments.last_alone):
             name = "async_wait" if method == "async_wait" else "loop of async_status"
             print(f"| {count} | {name} | {cell(delays)} | {cell(collections)} |", flush=True)
     except MissingProgram as ex:
