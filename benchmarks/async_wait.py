@@ -9,8 +9,9 @@ started; the jobs get their signal; the time from the end of the last job (the l
 the task is the delay. Then the same task is timed once more, now that all jobs have ended: the collection. Prints the
 medians as a table in Markdown.
 
-All jobs get their signal at the same moment: then all their processes end at once, on the CPUs that the wait needs to
-see it. With --last-alone the last job gets its signal ten seconds after the others.
+When all jobs get their signal at the same moment, all their processes end at once, on the CPUs that the wait needs to
+see it: 200 jobs on two CPUs need more than ten seconds for that. So async_wait is measured a second time with the last
+job getting its signal alone, after all processes of the others have gone.
 """
 
 from __future__ import annotations
@@ -30,7 +31,13 @@ from pathlib import Path
 from loopback_sshd import MissingProgram, loopback_sshd
 
 HERE = Path(__file__).parent
-METHODS = ("async_status", "async_wait")
+# What waits, and whether the last job ends alone.
+METHODS = (("async_status", False), ("async_wait", False), ("async_wait", True))
+NAMES = {
+    ("async_status", False): "loop of async_status",
+    ("async_wait", False): "async_wait",
+    ("async_wait", True): "async_wait, last job alone",
+}
 
 
 class Bench:
@@ -86,13 +93,14 @@ class Bench:
         time.sleep(3)  # by then the wait has settled on the host
         if count > 1:
             os.close(os.open(self.fifo, os.O_WRONLY))
+        launched = json.loads((self.folder / "launched.json").read_text())["results"]
         if last_alone:
-            # Longer than the news of the others lingers on the host, so that the wait is holding again.
-            time.sleep(10)
+            while living([job["ansible_job_id"] for job in launched[:-1]]):
+                time.sleep(0.5)
+            time.sleep(1)  # by then the wait holds again, after the last of its reports
         os.close(os.open(self.last_fifo, os.O_WRONLY))
         if waiting.wait():
             raise RuntimeError(f"the wait with {method} failed")
-        launched = json.loads((self.folder / "launched.json").read_text())["results"]
         last = max(os.stat(job["results_file"]).st_mtime for job in launched)
         return self._end() - last
 
@@ -112,23 +120,37 @@ class Bench:
         return end
 
 
-def measure(counts: list[int], runs: int, last_alone: bool) -> t.Iterator[tuple[int, str, list[float], list[float]]]:
+def living(jids: list[str]) -> bool:
+    """Whether a process of any of these jobs lives: core's watcher goes up to five seconds after its job."""
+    wanted = {jid.split(".", maxsplit=1)[0].encode() for jid in jids}
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            arguments = path.read_bytes().split(b"\0")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if wanted.intersection(arguments):
+            return True
+    return False
+
+
+def measure(counts: list[int], runs: int) -> t.Iterator[tuple[int, str, list[float], list[float]]]:
     """The delays and the collections of each number of jobs and each method."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with loopback_sshd(folder, python=sys.executable) as inventory:
             bench = Bench(folder, inventory)
             for count in counts:
-                delays: dict[str, list[float]] = {method: [] for method in METHODS}
-                collections: dict[str, list[float]] = {method: [] for method in METHODS}
+                methods = [method for method in METHODS if count > 1 or not method[1]]
+                delays: dict[tuple[str, bool], list[float]] = {method: [] for method in methods}
+                collections: dict[tuple[str, bool], list[float]] = {method: [] for method in methods}
                 for run in range(runs):
-                    for method in METHODS:
-                        print(f"{count} jobs, run {run + 1} of {runs}, {method}", file=sys.stderr)
+                    for method in methods:
+                        print(f"{count} jobs, run {run + 1} of {runs}, {NAMES[method]}", file=sys.stderr)
                         bench.launch(count)
-                        delays[method].append(bench.delay(method, count, last_alone))
-                        collections[method].append(bench.collection(method))
-                for method in METHODS:
-                    yield count, method, delays[method], collections[method]
+                        delays[method].append(bench.delay(method[0], count, last_alone=method[1]))
+                        collections[method].append(bench.collection(method[0]))
+                for method in methods:
+                    yield count, NAMES[method], delays[method], collections[method]
 
 
 def cell(figures: list[float]) -> str:
@@ -139,7 +161,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="async_wait side by side with a loop of async_status")
     parser.add_argument("--jobs", type=int, nargs="+", default=[1, 20, 200], help="numbers of jobs to measure")
     parser.add_argument("--runs", type=int, default=5, help="runs of each; the table shows their medians")
-    parser.add_argument("--last-alone", action="store_true", help="the last job ends ten seconds after the others")
     arguments = parser.parse_args()
     ansible = subprocess.run(["ansible", "--version"], stdout=subprocess.PIPE, check=True, text=True)
     print(f"{ansible.stdout.splitlines()[0]}, Python {platform.python_version()}, {os.cpu_count()} CPUs,")
@@ -149,8 +170,7 @@ def main() -> int:
     print("| jobs | wait by | end of last job to end of task | collecting jobs that have ended |")
     print("| --- | --- | --- | --- |")
     try:
-        for count, method, delays, collections in measure(arguments.jobs, arguments.runs, arguments.last_alone):
-            name = "async_wait" if method == "async_wait" else "loop of async_status"
+        for count, name, delays, collections in measure(arguments.jobs, arguments.runs):
             print(f"| {count} | {name} | {cell(delays)} | {cell(collections)} |", flush=True)
     except MissingProgram as ex:
         print(ex, file=sys.stderr)

@@ -85,6 +85,11 @@ class Progress:
         self._shown: tuple[int, int, int] | None = None
         self._shown_at = float("-inf")
 
+    @property
+    def follows(self) -> bool:
+        """Whether anybody sees the news before the wait is over."""
+        return self._lines or self._job_log is not None
+
     def news(self, wait: Wait) -> bool:
         """Show where the wait stands, if that is something new; True when it is, but too soon after the last line."""
         ended = sum(record["finished"] for record in wait.records)

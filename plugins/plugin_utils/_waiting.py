@@ -29,8 +29,8 @@ from ansible_collections.inflight.jobs.plugins.plugin_utils._wait_options import
 PATIENCE = 30.0
 # The same where the deadline of the wait comes first.
 LAST_PATIENCE = 10.0
-# News may wait on the host for so long, so that many ends cost one report. No shorter than the pause between two
-# progress lines: more news than is shown is of no use.
+# News that somebody follows may wait on the host for so long, so that many ends cost one report. No shorter than the
+# pause between two progress lines: more news than is shown is of no use.
 LINGER = 5.0
 FIRST_PAUSE = 0.5
 # The longest pause between two tries to reach a host.
@@ -47,6 +47,9 @@ class Host(t.Protocol):
 
 class Watcher(t.Protocol):
     """Is told what happens during a wait: see _progress.Progress."""
+
+    @property
+    def follows(self) -> bool: ...
 
     def news(self, wait: Wait) -> bool: ...
 
@@ -208,7 +211,8 @@ class Wait:
             "ends": ends if not self._find or self._options.until != "all" else 10**9,
             "stop": self._options.stop,
             "hold": hold,
-            "linger": min(LINGER, hold),
+            # Nobody watches on the host between a report and the next check: report early only to those who want it.
+            "linger": min(LINGER, hold) if self._watcher.follows else hold,
             "delete": [],
             **self._memory,
         }

@@ -129,6 +129,14 @@ def test_without_progress_there_are_no_lines() -> None:
     assert scene.screen.verbose != []
 
 
+def test_lines_and_a_job_log_make_somebody_follow_the_news(tmp_path: Path) -> None:
+    assert Scene(["users"]).progress.follows
+    assert not Scene(["users"], lines=False).progress.follows
+    assert not Scene(["users"], no_log=True).progress.follows
+    with JobLog(str(tmp_path / "log"), "web1", anonymous=False) as job_log:
+        assert Scene(["users"], lines=False, job_log=job_log).progress.follows
+
+
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.text(max_size=60) | st.integers(), min_size=1, max_size=30))
 def test_a_line_is_one_line_that_fits_whatever_the_names_are(names: list[t.Any]) -> None:

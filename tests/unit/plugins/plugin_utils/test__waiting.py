@@ -74,9 +74,10 @@ class Host:
 class Watcher:
     """Writes down what it is told."""
 
-    def __init__(self, owes_a_line: bool = False) -> None:
+    def __init__(self, owes_a_line: bool = False, follows: bool = True) -> None:
         self.told: list[tuple[str, t.Any]] = []
         self.owes_a_line = owes_a_line
+        self.follows = follows
 
     def news(self, wait: Wait) -> bool:
         self.told.append(("news", sum(record["finished"] for record in wait.records)))
@@ -142,11 +143,17 @@ class Run:
     """One wait that was run by a script."""
 
     def __init__(
-        self, jobs: object, *steps: Step, tidy: bool = False, owes_a_line: bool = False, **options: t.Any
+        self,
+        jobs: object,
+        *steps: Step,
+        tidy: bool = False,
+        owes_a_line: bool = False,
+        follows: bool = True,
+        **options: t.Any,
     ) -> None:
         self.clock = Clock()
         self.host = Host(self.clock, steps)
-        self.watcher = Watcher(owes_a_line)
+        self.watcher = Watcher(owes_a_line, follows)
         records = None if jobs is None else job_records(jobs)
         self.wait = Wait(
             records,
@@ -194,6 +201,12 @@ def test_jobs_that_run_on_are_held_for_again_without_a_pause() -> None:
     assert run.clock.pauses == []
     assert run.result["checks"] == 3
     assert [list(request["directories"][0]["jobs"]) for request in run.host.requests] == [JOBS, JOBS, JOBS[1:]]
+
+
+@pytest.mark.parametrize(("follows", "linger"), [(True, _waiting.LINGER), (False, 30)])
+def test_news_is_early_for_those_who_follow_it(follows: bool, linger: float) -> None:
+    run = Run(JOBS, up(*JOBS, after=1), hold=30, follows=follows)
+    assert run.host.requests[0]["linger"] == linger
 
 
 def test_no_jobs_are_a_success_without_asking_the_host() -> None:
