@@ -221,6 +221,14 @@ class JobDirectory:
             return JobFile(RUNNING, modified=found.st_mtime, owner=found.st_uid)
         return JobFile(state_of_result(data), text=text, modified=found.st_mtime, owner=found.st_uid)
 
+    def is_full(self) -> bool:
+        """Whether no result can be written because the filesystem has no space or no inodes left."""
+        if self._fd is None:
+            return False
+        found = os.fstatvfs(self._fd)
+        # Some filesystems do not count inodes: they have none in all.
+        return not found.f_bavail or (found.f_files > 0 and not found.f_favail)
+
     def signature(self, jid: str) -> tuple[int, int, int] | None:
         """Something that changes whenever a job file does; None when there is no such file."""
         try:

@@ -419,6 +419,7 @@ class Check:
 
     def run(self) -> dict[str, t.Any]:
         """Do what the request asks for, and answer when there is news or the hold is over."""
+        started = time.monotonic()
         for path, jid in self.request.get("delete", ()):
             _delete(path, jid)
         paths = self._open()
@@ -436,6 +437,7 @@ class Check:
             "boot": self.boot,
             "looked": self.looked,
             "remarks": self.remarks,
+            "took": time.monotonic() - started,
         }
 
     def _open(self) -> list[str]:
@@ -542,7 +544,10 @@ class Check:
     def _end(self, job: Job) -> None:
         """Take a job out of those that are waited for, and report how it ended."""
         self.pending.pop((job.directory.path, job.jid))
-        fields = {"reason": job.look.reason, "text": job.look.text, "results_file": job.directory.file(job.jid)}
+        reason = job.look.reason
+        if not job.has_result and job.directory.is_full():
+            reason += f"; the filesystem of {job.directory.path} is full"
+        fields = {"reason": reason, "text": job.look.text, "results_file": job.directory.file(job.jid)}
         if job.began is not None:
             fields["started_at"] = job.began[1]
         if job.look.text is not None and job.look.modified is not None:

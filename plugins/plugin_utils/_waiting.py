@@ -27,6 +27,10 @@ from ansible_collections.inflight.jobs.plugins.plugin_utils._wait_options import
 # How much longer than its hold a check may take before the host counts as out of reach: time to connect, to send the
 # module and to start Python on a slow host.
 PATIENCE = 30.0
+# Once it is known how long that takes, so many times as long is enough, but no less than so many seconds. A host that
+# lost its power says nothing: until then we wait for one that is not there.
+PATIENCE_FACTOR = 4.0
+LEAST_PATIENCE = 10.0
 # The same where the deadline of the wait comes first.
 LAST_PATIENCE = 10.0
 # News that somebody follows may wait on the host for so long, so that many ends cost one report. No shorter than the
@@ -100,6 +104,7 @@ class Wait:
         # What the host wants to be told again at the next check.
         self._memory: dict[str, t.Any] = {}
         self._began: dict[tuple[str, str], t.Any] = {}
+        self._patience = PATIENCE
         # Jobs that are still open, by directory and id; the same job may have been given more than once.
         self._open: dict[tuple[str, str], list[Record]] = {}
         for record in self.records:
@@ -130,9 +135,8 @@ class Wait:
         pause = FIRST_PAUSE
         hold = self._options.hold
         while self._find or not self._is_over():
-            left = self._left()
             try:
-                more = self._check(max(0.0, min(hold, left)), left)
+                more = self._check(max(0.0, min(hold, self._left())))
             except _contact.CheckFailed as ex:
                 self.problem = f"The jobs cannot be looked at on the host: {ex}"
                 return
@@ -217,10 +221,15 @@ class Wait:
             **self._memory,
         }
 
-    def _check(self, hold: float, left: float) -> bool:
+    def _limit(self, hold: float) -> float:
+        """Seconds that a check with this hold may take."""
+        whole = hold + self._patience
+        return whole if self._left() > whole else max(self._left(), 0) + LAST_PATIENCE
+
+    def _check(self, hold: float) -> bool:
         """Ask the host once and take in what it says; True when it has more to say at once."""
         request = self._request(hold)
-        response = self._ask(request, hold + PATIENCE if left > hold + PATIENCE else max(left, 0) + LAST_PATIENCE)
+        response = self._ask(request, self._limit(hold))
         for remark in response["remarks"]:
             self._watcher.warn(remark)
         self._memory = {"boot": response["boot"], "looked": response["looked"]}
@@ -254,6 +263,7 @@ class Wait:
         pause = FIRST_PAUSE
         while True:
             self.checks += 1
+            asked = self._clock()
             try:
                 response = self._host.ask(request, limit)
             except (_contact.OutOfReach, _contact.CheckFailed) as ex:
@@ -269,8 +279,11 @@ class Wait:
                 self._sleep(min(left, pause * random.uniform(0.8, 1.2)))
                 pause = min(pause * 2, RETRY_PAUSE)
                 request["hold"] = request["linger"] = 0  # a glance first: much may have happened
-                limit = PATIENCE if self._left() > PATIENCE else max(self._left(), 0) + LAST_PATIENCE
+                self._patience = PATIENCE  # it may have become slow
+                limit = self._limit(0)
             else:
+                around = self._clock() - asked - response["took"]
+                self._patience = min(max(LEAST_PATIENCE, around * PATIENCE_FACTOR), PATIENCE)
                 if since is not None:
                     self.reconnects += 1
                 return response

@@ -9,6 +9,7 @@ import os
 import socket
 import stat
 import time
+import types
 import typing as t
 from pathlib import Path
 
@@ -454,3 +455,19 @@ def test_readable_results_are_warned_of_only_where_others_can_walk_to(
     warnings = JobDirectory(str(folder)).warnings
     assert len(warnings) == (1 if reachable else 0)
     assert all("may read the results" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize(
+    ("free", "full"),
+    [((0, 100, 9), True), ((9, 100, 0), True), ((9, 100, 9), False), ((9, 0, 0), False)],
+)
+def test_a_full_filesystem_has_no_space_or_no_inodes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, free: tuple[int, int, int], full: bool
+) -> None:
+    found = types.SimpleNamespace(f_bavail=free[0], f_files=free[1], f_favail=free[2])
+    monkeypatch.setattr(os, "fstatvfs", lambda dummy: found)
+    assert JobDirectory(str(folder)).is_full() is full
+
+
+def test_a_directory_that_is_not_there_is_not_full(tmp_path: Path) -> None:
+    assert not JobDirectory(str(tmp_path / "none")).is_full()

@@ -415,6 +415,21 @@ def test_a_job_that_is_killed_is_known_as_lost_within_ten_seconds(host: Host, ha
     assert host.now <= 12.5 + 10
 
 
+def test_a_full_filesystem_is_told_as_the_reason(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_jobs.JobDirectory, "is_full", lambda dummy: True)
+    host.mark("j1.1")
+    put(host.folder, "j2.1", "", host.time() - 60)
+    host.start("j3.1")
+    host.end("j3.1", rc=0)
+    reasons = {report["jid"]: report["reason"] for report in host.check(["j1.1", "j2.1", "j3.1"])["ended"]}
+    full = f"; the filesystem of {host.folder} is full"
+    assert reasons == {
+        "j1.1": f"no process and no result{full}",
+        "j2.1": f"the job file {host.folder}/j2.1 is empty{full}",
+        "j3.1": "",
+    }
+
+
 def test_a_file_that_changes_unseen_is_found_all_the_same(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a network file system inotify does not tell what another machine wrote."""
     host.start("j1.1")

@@ -19,7 +19,7 @@ from ansible.errors import (
 
 from ansible_collections.inflight.jobs.plugins.plugin_utils._contact import CheckFailed, Contact, OutOfReach, Refused
 
-ANSWER = {"ended": [], "running": [], "more": False, "boot": "x", "looked": 1.5, "remarks": []}
+ANSWER = {"ended": [], "running": [], "more": False, "boot": "x", "looked": 1.5, "took": 0.1, "remarks": []}
 
 
 def contact(execute: t.Callable[..., t.Any]) -> Contact:

@@ -108,7 +108,10 @@ def report(jid: str, state: str = "succeeded", place: int = 0, **more: t.Any) ->
 
 
 def up(*ended: str | Answer, after: float | None = None, found: Iterable[str] = (), **more: t.Any) -> Step:
-    """The host answers after some seconds (after its hold, if not told): these jobs have ended, the others run."""
+    """The host answers after some seconds (after its hold, if not told): these jobs have ended, the others run.
+
+    All of the time passes within the module, unless `took` is given.
+    """
 
     def step(request: Answer) -> Answer:
         request["clock"].now += request["hold"] if after is None else after
@@ -122,6 +125,7 @@ def up(*ended: str | Answer, after: float | None = None, found: Iterable[str] = 
             "more": False,
             "boot": "boot-1",
             "looked": 123.5,
+            "took": request["hold"] if after is None else after,
             "remarks": [],
             **more,
         }
@@ -454,6 +458,20 @@ def test_a_deadline_while_the_host_is_out_of_reach_is_a_failure_and_not_unreacha
     assert run.result["failed"] is True
     assert run.states == ["succeeded", "running", "running"]
     assert run.result["msg"].startswith("The timeout of 20 s passed. The host is out of reach: no route to host")
+
+
+@pytest.mark.parametrize(
+    ("around", "patience"), [(0.5, _waiting.LEAST_PATIENCE), (5, 5 * _waiting.PATIENCE_FACTOR), (20, _waiting.PATIENCE)]
+)
+def test_a_host_that_answered_fast_is_given_up_sooner(around: float, patience: float) -> None:
+    run = Run(["j1.1"], up(after=30 + around, took=30), up("j1.1"), hold=30)
+    assert run.host.limits == [30 + _waiting.PATIENCE, 30 + patience]
+
+
+def test_a_host_that_was_given_up_may_have_become_slow() -> None:
+    run = Run(["j1.1"], up(), down(after=40), down(), up(after=20, took=0), up("j1.1"), hold=30)
+    quick, patient = 30 + _waiting.LEAST_PATIENCE, 30 + _waiting.PATIENCE
+    assert run.host.limits == [patient, quick, _waiting.PATIENCE, _waiting.PATIENCE, patient]
 
 
 def test_no_pause_between_two_tries_goes_beyond_the_deadline() -> None:
