@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ..support import Sandbox
+from ...support import Sandbox
 
 
 @pytest.fixture

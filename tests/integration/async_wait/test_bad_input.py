@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 
-from ..support import Sandbox
+from ...support import Sandbox
 
 LAUNCH = {"ansible_job_id": "j1.1", "started": True, "finished": False}
 # What is given, and what is said about it.

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ..support import Result, Sandbox, family
+from ...support import Result, Sandbox, family
 
 
 def states(waited: Result) -> dict[str, str]:

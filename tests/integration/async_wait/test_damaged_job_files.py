@@ -8,7 +8,7 @@ import os
 import re
 from pathlib import Path
 
-from ..support import Result, Sandbox, eventually, registered
+from ...support import Result, Sandbox, eventually, registered
 
 SECRET = "the-combination-is-4711"
 

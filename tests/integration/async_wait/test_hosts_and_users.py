@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from ansible.release import __version__ as core_version
 
-from ..support import Sandbox, can_be_used_by, interpreters
+from ...support import Sandbox, can_be_used_by, interpreters
 
 HOSTS = ("localhost", "alpha", "beta")
 

@@ -9,7 +9,7 @@ import pathlib
 
 from ansible.release import __version__ as core_version
 
-from ..support import Sandbox
+from ...support import Sandbox
 
 # What the command module says, in the words of this ansible-core.
 NO_REASON = (

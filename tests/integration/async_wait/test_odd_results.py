@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ..support import Sandbox
+from ...support import Sandbox
 
 
 def test_odd_results_are_whole_and_confuse_nothing(sandbox: Sandbox) -> None:

@@ -9,7 +9,7 @@ import json
 import re
 import stat
 
-from ..support import Sandbox, registered
+from ...support import Sandbox, registered
 
 SECRET = "the-combination-is-4711"
 

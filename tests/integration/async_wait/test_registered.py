@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ..support import Result, Sandbox
+from ...support import Result, Sandbox
 
 
 def names(waited: Result) -> list[str]:

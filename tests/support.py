@@ -155,6 +155,11 @@ class Run:
         assert "Unexpected failure" not in output, output
         return Outcome(self._process.returncode, stdout, stderr, results, list(self._lines))
 
+    def kill(self) -> None:
+        """End the run with SIGKILL."""
+        self._process.kill()
+        self._process.wait()
+
     def stop(self) -> None:
         """Make sure that nothing of the run is left; its background jobs are none of its own."""
         if self.is_running:
@@ -167,16 +172,22 @@ class Run:
 class Sandbox:
     """A home, a job directory and a working folder of its own for one test.
 
-    folder: where everything is. jobs: the job directory. playbooks: the folder that playbooks are taken from.
+    folder: where everything is. jobs: the job directory on this machine. playbooks: the folder that playbooks are taken
+    from.
     """
 
-    def __init__(self, folder: Path, playbooks: Path) -> None:
+    def __init__(self, folder: Path, playbooks: Path, inventory: Path | None = None) -> None:
+        """
+        :param inventory: hosts other than this machine; their job directories are then as usual.
+        """
         self.folder = folder
         self.jobs = folder / "jobs"
         self.playbooks = playbooks
         self._runs: list[Run] = []
-        self._inventory = folder / "inventory"
-        self._inventory.write_text(INVENTORY.format(interpreter=sys.executable), encoding="utf-8")
+        self._inventory = inventory or folder / "inventory"
+        self._is_local = inventory is None
+        if self._is_local:
+            self._inventory.write_text(INVENTORY.format(interpreter=sys.executable), encoding="utf-8")
         (folder / "home").mkdir()
 
     def environment(self) -> dict[str, str]:
@@ -185,18 +196,19 @@ class Sandbox:
         environment.update(
             HOME=str(self.folder / "home"),
             ANSIBLE_HOME=str(self.folder / "home" / ".ansible"),
-            ANSIBLE_ASYNC_DIR=str(self.jobs),
             ANSIBLE_COLLECTIONS_PATH=os.environ["ANSIBLE_COLLECTIONS_PATH"],
             ANSIBLE_INVENTORY=str(self._inventory),
             ANSIBLE_PIPELINING="true",
             ANSIBLE_NOCOLOR="true",
             # Ansible leaves it to Python when lines are written to a pipe; tests look at when they come.
             PYTHONUNBUFFERED="1",
-            ANSIBLE_CALLBACK_PLUGINS=str(Path(__file__).parent / "async_wait" / "callback"),
+            ANSIBLE_CALLBACK_PLUGINS=str(Path(__file__).parent / "callback"),
             ANSIBLE_CALLBACKS_ENABLED="task_results",
             ANSIBLE_LOAD_CALLBACK_PLUGINS="true",
             LC_ALL="C.UTF-8",
         )
+        if self._is_local:
+            environment["ANSIBLE_ASYNC_DIR"] = str(self.jobs)
         return environment
 
     def start(self, command: t.Sequence[str], **environment: str) -> Run:
@@ -314,7 +326,7 @@ def _all_pids() -> list[int]:
 @functools.cache
 def interpreters() -> dict[str, str]:
     """The Pythons on this machine that a host may have, as version (like "3.9") and path."""
-    tool = Path(__file__).parent.parent / "tools" / "environments.py"
+    tool = Path(__file__).parent / "tools" / "environments.py"
     code = "import sys; print('%d.%d' % sys.version_info[:2])"
     found = {}
     for path in _printed(sys.executable, str(tool), "pythons", sys.executable).split():
