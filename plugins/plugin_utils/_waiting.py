@@ -36,6 +36,8 @@ LAST_PATIENCE = 10.0
 # News that somebody follows may wait on the host for so long, so that many ends cost one report. No shorter than the
 # pause between two progress lines: more news than is shown is of no use.
 LINGER = 5.0
+# The first check comes back early, so that people see soon what is waited for, and we know how fast the host answers.
+FIRST_HOLD = 5.0
 FIRST_PAUSE = 0.5
 # The longest pause between two tries to reach a host.
 RETRY_PAUSE = 5.0
@@ -133,7 +135,7 @@ class Wait:
     def run(self) -> None:
         """Wait. Whatever happens, records hold what is known by then."""
         pause = FIRST_PAUSE
-        hold = self._options.hold
+        hold = min(self._options.hold, FIRST_HOLD)
         while self._find or not self._is_over():
             try:
                 more = self._check(max(0.0, min(hold, self._left())))

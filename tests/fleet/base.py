@@ -17,7 +17,6 @@ PACKAGES = (
     "ca-certificates",
     "dbus",
     "iproute2",
-    "libfaketime",
     "openssh-server",
     "procps",
     "python3",

@@ -13,14 +13,13 @@ import os
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
 import typing as t
 from pathlib import Path
 
 from .base import make_base, remove_base
 from .host import Host
-from .system import FleetError, eventually, processes, run
+from .system import PATH, FleetError, eventually, processes, run
 
 __all__ = ["Fleet", "FleetError", "missing_packages", "why_not"]
 
@@ -42,8 +41,7 @@ PROGRAMS = {
 
 def missing_packages() -> list[str]:
     """The Debian packages that a fleet needs and that this machine lacks."""
-    path = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
-    return sorted({package for program, package in PROGRAMS.items() if not shutil.which(program, path=path)})
+    return sorted({package for program, package in PROGRAMS.items() if not shutil.which(program, path=PATH)})
 
 
 def why_not() -> str:
@@ -90,8 +88,9 @@ class Fleet:
             raise FleetError(f"{self.folder}: an overlay cannot be mounted where there is a comma, colon or backslash")
         self.folder.mkdir(exist_ok=True, mode=0o700)
         with self._alone():
-            make_base(self.base)
             self._make_network()
+            if not self.hosts:  # never under the feet of those that are there
+                make_base(self.base)
             self._make_key()
             hosts = [self._host(number) for number in range(1, count + 1)]
             for host in hosts:
@@ -135,8 +134,8 @@ class Fleet:
 
     def _owner(self) -> str | None:
         """The folder of the fleet that has the bridge; None when there is no bridge."""
-        done = subprocess.run(["ip", "-json", "link", "show", BRIDGE], capture_output=True, text=True, check=False)
-        return None if done.returncode else str(json.loads(done.stdout)[0].get("ifalias", ""))
+        links = json.loads(run("ip", "-json", "link", "show"))
+        return next((str(link.get("ifalias", "")) for link in links if link["ifname"] == BRIDGE), None)
 
     def _make_network(self) -> None:
         owner = self._owner()

@@ -120,7 +120,8 @@ class Host:
                 os.kill(pid, signal.SIGKILL)
         eventually(lambda: not self._machines(), 30, f"{self.name} is off")
         # Else it would be there until the kernel has taken the network of the host to pieces.
-        subprocess.run(["ip", "link", "delete", self.interface], stderr=subprocess.DEVNULL, check=False)
+        with contextlib.suppress(FleetError):
+            run("ip", "link", "delete", self.interface)
 
     def is_on(self) -> bool:
         """Whether its power is on."""

@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shlex
+import shutil
 import sys
 import typing as t
 from pathlib import Path
@@ -17,9 +17,10 @@ from .host import Host
 from .system import eventually, run
 
 DELAY = Path(__file__).with_name("delay.py")
-# On the hosts: Python with a clock of its own, and the file that says how far it is off, like +3600.
+# Makes Python believe in another time of day; FAKE_CLOCK in the environment names the file that says by how much.
+FAKE_CLOCK = Path(__file__).with_name("fake_clock")
+# The Python of a host with that clock.
 FAKE_CLOCK_PYTHON = "/usr/local/bin/python3-with-fake-clock"
-FAKE_CLOCK = "/run/fake-clock"
 
 
 @contextlib.contextmanager
@@ -116,37 +117,24 @@ def processes_hidden(host: Host) -> t.Iterator[None]:
 def fake_clock(host: Host) -> t.Iterator[t.Callable[[int], None]]:
     """Make a Python on the host that believes in another time of day; yields what sets it off by so many seconds.
 
-    What is started with it inherits its clock. The clocks that no change of the time of day moves are left alone, as on
-    a host whose clock is set.
+    What it starts inherits its clock.
     """
-    variables = fake_clock_variables(FAKE_CLOCK, host.root)
-    words = " ".join(f"{name}={value}" for name, value in variables.items())
-    script = f'#!/bin/sh\n{words} exec /usr/bin/python3 "$@"\n'
-    host.shell(f"printf %s {shlex.quote(script)} > {FAKE_CLOCK_PYTHON}; chmod 755 {FAKE_CLOCK_PYTHON}")
+    script = '#!/bin/sh\nPYTHONPATH=/opt/fake-clock FAKE_CLOCK=/run/fake-clock exec /usr/bin/python3 "$@"\n'
+    shutil.copytree(FAKE_CLOCK, host.root / "opt/fake-clock")
+    python = host.root / FAKE_CLOCK_PYTHON.lstrip("/")
+    python.write_text(script, encoding="ascii")
+    python.chmod(0o755)
 
     def set_off(seconds: int) -> None:
         # Renamed into its place: whoever reads it at this moment finds the old time or the new one.
-        host.shell(f"echo {seconds:+d} > {FAKE_CLOCK}.new; mv {FAKE_CLOCK}.new {FAKE_CLOCK}")
+        host.shell(f"echo {seconds} > /run/fake-clock.new; mv /run/fake-clock.new /run/fake-clock")
 
     set_off(0)
     try:
         yield set_off
     finally:
-        host.run("rm", "-f", FAKE_CLOCK, FAKE_CLOCK_PYTHON)
-
-
-def fake_clock_variables(path: str | os.PathLike[str], root: Path) -> dict[str, str]:
-    """The environment in which a program takes the time from this file, and looks at it each time that it asks.
-
-    :param root: of the filesystem that the program sees.
-    """
-    library = next(root.glob("usr/lib/*/faketime/libfaketime.so.1"))
-    return {
-        "LD_PRELOAD": f"/{library.relative_to(root)}",
-        "FAKETIME_TIMESTAMP_FILE": str(path),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
+        python.unlink()
+        shutil.rmtree(host.root / "opt/fake-clock")
 
 
 def delayed(seconds: float) -> str:

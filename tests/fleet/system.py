@@ -15,18 +15,26 @@ from pathlib import Path
 
 T = t.TypeVar("T")
 
+# Where the programs are, also for a root whose PATH has no folders of the administrator.
+PATH = os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin:/sbin"
+
 
 class FleetError(Exception):
     """The fleet cannot be brought up or changed; the message says why."""
 
 
-def run(*command: str | Path, **more: t.Any) -> str:
+def run(*command: str | Path) -> str:
     """Run a program, and return what it printed.
 
     :raises FleetError: when it fails; the message holds what it printed to standard error.
     """
     done = subprocess.run(
-        [str(word) for word in command], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, **more
+        [str(word) for word in command],
+        env={**os.environ, "PATH": PATH},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         words = " ".join(map(str, command))

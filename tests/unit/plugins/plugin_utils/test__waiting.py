@@ -201,16 +201,21 @@ def test_one_check_is_enough_for_jobs_that_end_within_the_hold() -> None:
 
 def test_jobs_that_run_on_are_held_for_again_without_a_pause() -> None:
     run = Run(JOBS, up(), up("j1.1", after=3), up("j2.1", "j3.1", after=20), hold=30)
-    assert run.host.holds == [30, 30, 30]
+    assert run.host.holds == [_waiting.FIRST_HOLD, 30, 30]
     assert run.clock.pauses == []
     assert run.result["checks"] == 3
     assert [list(request["directories"][0]["jobs"]) for request in run.host.requests] == [JOBS, JOBS, JOBS[1:]]
 
 
+def test_the_first_check_comes_back_early_but_never_later_than_the_hold() -> None:
+    assert Run(JOBS, up(*JOBS), hold=2).host.holds == [2]
+    assert Run(JOBS, up(*JOBS), hold=30).host.holds == [_waiting.FIRST_HOLD]
+
+
 @pytest.mark.parametrize(("follows", "linger"), [(True, _waiting.LINGER), (False, 30)])
 def test_news_is_early_for_those_who_follow_it(follows: bool, linger: float) -> None:
-    run = Run(JOBS, up(*JOBS, after=1), hold=30, follows=follows)
-    assert run.host.requests[0]["linger"] == linger
+    run = Run(JOBS, up(), up(*JOBS, after=1), hold=30, follows=follows)
+    assert run.host.requests[1]["linger"] == linger
 
 
 def test_no_jobs_are_a_success_without_asking_the_host() -> None:
@@ -256,9 +261,9 @@ def test_the_watcher_hears_of_every_end_and_of_every_look() -> None:
 
 
 def test_a_host_is_given_its_hold_and_some_patience_before_it_counts_as_out_of_reach() -> None:
-    run = Run(["j1.1"], up(), up(after=25), up("j1.1", after=3), hold=30, timeout=61)
-    assert run.host.limits == [30 + _waiting.PATIENCE, 31 + _waiting.LAST_PATIENCE, 6 + _waiting.LAST_PATIENCE]
-    assert run.host.holds == [30, 30, 6]
+    run = Run(["j1.1"], up(), up(after=25), up("j1.1", after=3), hold=30, timeout=36)
+    assert run.host.limits == [5 + _waiting.PATIENCE, 31 + _waiting.LAST_PATIENCE, 6 + _waiting.LAST_PATIENCE]
+    assert run.host.holds == [5, 30, 6]
 
 
 def test_more_is_asked_for_at_once() -> None:
@@ -272,7 +277,7 @@ def test_more_is_asked_for_at_once() -> None:
 
 def test_the_deadline_ends_the_wait_with_what_is_known() -> None:
     run = Run(JOBS, up("j1.1", after=4), up(), hold=30, timeout=10)
-    assert run.host.holds == [10, 6]
+    assert run.host.holds == [5, 6]
     assert run.states == ["succeeded", "running", "running"]
     assert run.result["jobs"][0]["result"] == {"changed": True}
     assert (run.result["failed"], run.result["finished"], run.result["elapsed"]) == (True, False, 10)
@@ -281,12 +286,12 @@ def test_the_deadline_ends_the_wait_with_what_is_known() -> None:
 
 
 def test_jobs_that_end_with_the_deadline_are_in_time() -> None:
-    run = Run(JOBS, up(*JOBS), timeout=10)
+    run = Run(JOBS, up(), up(*JOBS), timeout=10)
     assert (run.result["failed"], run.result["elapsed"]) == (False, 10)
 
 
 def test_a_job_that_failed_is_told_of_together_with_the_deadline() -> None:
-    run = Run(JOBS[:2], up(report("j1.1", "failed")), timeout=10)
+    run = Run(JOBS[:2], up(), up(report("j1.1", "failed")), timeout=10)
     assert run.result["msg"] == (
         "The timeout of 10 s passed. 1 of 2 jobs did not succeed: j1.1 failed (rc 1): disk full. "
         "1 of 2 jobs still running: j2.1"
@@ -295,7 +300,7 @@ def test_a_job_that_failed_is_told_of_together_with_the_deadline() -> None:
 
 def test_without_a_timeout_the_wait_lasts_as_long_as_a_job_lives() -> None:
     run = Run(["j1.1"], *[up()] * 1000, up(report("j1.1", "lost")))
-    assert (run.states, run.result["elapsed"]) == (["lost"], 1001 * 30)
+    assert (run.states, run.result["elapsed"]) == (["lost"], _waiting.FIRST_HOLD + 1000 * 30)
 
 
 # until
@@ -425,7 +430,7 @@ def test_every_stretch_counts_for_itself() -> None:
 
 def test_tries_to_reach_a_host_are_glances_with_growing_pauses() -> None:
     run = Run(["j1.1"], up(), *[down()] * 8, up(), up("j1.1"), hold=30)
-    assert run.host.holds == [30, 30, *[0] * 8, 30]
+    assert run.host.holds == [5, 30, *[0] * 8, 30]
     assert run.host.requests[2]["linger"] == 0
     assert 0.4 <= run.clock.pauses[0] <= 0.6
     assert all(pause <= _waiting.RETRY_PAUSE * 1.2 for pause in run.clock.pauses)
@@ -464,14 +469,14 @@ def test_a_deadline_while_the_host_is_out_of_reach_is_a_failure_and_not_unreacha
     ("around", "patience"), [(0.5, _waiting.LEAST_PATIENCE), (5, 5 * _waiting.PATIENCE_FACTOR), (20, _waiting.PATIENCE)]
 )
 def test_a_host_that_answered_fast_is_given_up_sooner(around: float, patience: float) -> None:
-    run = Run(["j1.1"], up(after=30 + around, took=30), up("j1.1"), hold=30)
-    assert run.host.limits == [30 + _waiting.PATIENCE, 30 + patience]
+    run = Run(["j1.1"], up(after=5 + around, took=5), up("j1.1"), hold=30)
+    assert run.host.limits == [5 + _waiting.PATIENCE, 30 + patience]
 
 
 def test_a_host_that_was_given_up_may_have_become_slow() -> None:
     run = Run(["j1.1"], up(), down(after=40), down(), up(after=20, took=0), up("j1.1"), hold=30)
-    quick, patient = 30 + _waiting.LEAST_PATIENCE, 30 + _waiting.PATIENCE
-    assert run.host.limits == [patient, quick, _waiting.PATIENCE, _waiting.PATIENCE, patient]
+    patience, least = _waiting.PATIENCE, _waiting.LEAST_PATIENCE
+    assert run.host.limits == [5 + patience, 30 + least, patience, patience, 30 + patience]
 
 
 def test_no_pause_between_two_tries_goes_beyond_the_deadline() -> None:
@@ -821,7 +826,7 @@ def test_under_no_log_the_message_counts_but_names_nothing() -> None:
 
 def test_news_that_came_too_soon_to_be_shown_does_not_wait_for_a_long_hold() -> None:
     run = Run(["j1.1", "j2.1"], up("j1.1", after=1), up(), up("j2.1", after=0), owes_a_line=True)
-    assert run.host.holds == [30, 5, 5]
+    assert run.host.holds == [5, 5, 5]
 
 
 def test_a_job_that_still_runs_at_the_end_says_since_when_and_how_long() -> None:
