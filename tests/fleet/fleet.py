@@ -27,6 +27,8 @@ BRIDGE = "inflight0"
 # Of a range that is kept for documentation (RFC 5737): nobody's network is shadowed.
 NETWORK = "198.51.100"
 LIMIT = 100
+# Else the bridge has the lowest address of its ports: with a host that goes, all others would lose sight of it.
+BRIDGE_ADDRESS = "02:00:c6:33:64:01"
 
 # Programs and the Debian packages that bring them.
 PROGRAMS = {
@@ -140,7 +142,7 @@ class Fleet:
     def _make_network(self) -> None:
         owner = self._owner()
         if owner is None:
-            run("ip", "link", "add", BRIDGE, "type", "bridge")
+            run("ip", "link", "add", BRIDGE, "address", BRIDGE_ADDRESS, "type", "bridge")
         if not owner:  # new, or left by a run that was killed just here
             run("ip", "link", "set", BRIDGE, "alias", self.folder)
         elif owner != str(self.folder):

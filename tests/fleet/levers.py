@@ -93,7 +93,8 @@ def memory_limit(host: Host, name: str, pids: t.Iterable[int], megabytes: int) -
         for limit in limits:
             (group / limit).write_text(str(megabytes * 1024 * 1024), encoding="ascii")
         for pid in pids:
-            (group / "cgroup.procs").write_text(str(pid), encoding="ascii")
+            with contextlib.suppress(ProcessLookupError):  # it has ended by now
+                (group / "cgroup.procs").write_text(str(pid), encoding="ascii")
         yield
     finally:
         for pid in (group / everything).read_text(encoding="ascii").split():
