@@ -28,11 +28,12 @@ def boots(fleet: Fleet) -> list[str]:
 
 
 def traces(fleet: Fleet) -> list[str]:
-    """What there is of a fleet beyond its base system: mounts, interfaces, processes, files."""
+    """What there is of a fleet beyond its base system: mounts, interfaces, control groups, processes, files."""
     interfaces = [link["ifname"] for link in json.loads(run("ip", "-json", "link", "show"))]
     return [
         *mounts(fleet.folder),
         *(name for name in interfaces if name == BRIDGE or name.startswith("vb-fleet")),
+        *(str(path) for path in Path("/sys/fs/cgroup").glob("**/inflight-*")),
         *(" ".join(words) for dummy, words in processes() if f"{fleet.folder}/" in " ".join(words)),
         *(str(path) for path in fleet.folder.iterdir() if path.name not in {"base", "base.stamp", "lock"}),
     ]

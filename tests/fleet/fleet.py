@@ -102,7 +102,7 @@ class Fleet:
             for host in hosts:
                 host.wait_until_up()
             for host in hosts:
-                host.run("systemctl", "is-system-running", "--wait")
+                host.wait_until_settled()
 
     def down(self) -> None:
         """Take everything down, whatever state it is in; only the base system is kept."""

@@ -106,7 +106,7 @@ class Host:
         ]
         with (self.folder / "console.log").open("ab") as console:
             subprocess.Popen(
-                [sys.executable, str(KEEP_ON), self.interface, *command],
+                [sys.executable, str(KEEP_ON), self.interface, ":".join(map(str, self._groups)), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,
@@ -122,6 +122,22 @@ class Host:
         # Else it would be there until the kernel has taken the network of the host to pieces.
         with contextlib.suppress(FleetError):
             run("ip", "link", "delete", self.interface)
+        eventually(self._groups_are_gone, 30, f"the control groups of {self.name} are empty")
+
+    @property
+    def _groups(self) -> list[Path]:
+        """The host's control groups, in each of the hierarchies that systemd uses."""
+        root = Path("/sys/fs/cgroup")
+        parents = [path for path in (root / "systemd", root / "unified") if path.is_dir()] or [root]
+        return [parent / f"inflight-{self.name}" for parent in parents]
+
+    def _groups_are_gone(self) -> bool:
+        """Remove the host's control groups, as far as they are empty; whether all of them are."""
+        for group in self._groups:
+            for folder, dummy_folders, dummy_files in os.walk(group, topdown=False):
+                with contextlib.suppress(OSError):
+                    os.rmdir(folder)
+        return not any(group.exists() for group in self._groups)
 
     def is_on(self) -> bool:
         """Whether its power is on."""
@@ -134,6 +150,20 @@ class Host:
         except FleetError as ex:
             console = (self.folder / "console.log").read_text("utf-8", "replace")
             raise FleetError(f"{ex}; its console said at the end:\n{console[-2000:]}") from None
+
+    def wait_until_settled(self) -> None:
+        """Return when all units have started.
+
+        :raises FleetError: when one has failed; the message says which, and what it said.
+        """
+        script = """
+            systemctl is-system-running --wait >/dev/null && exit
+            units=$(systemctl list-units --failed --plain --no-legend | cut -d ' ' -f 1)
+            systemctl status --no-pager --full $units || true
+            """
+        told = self.run("sh", "-c", script)
+        if told:
+            raise FleetError(f"{self.name} is up, but units have failed:\n{told}")
 
     def _ssh_answers(self) -> bool:
         try:
