@@ -34,9 +34,18 @@ def traces(fleet: Fleet) -> list[str]:
         *mounts(fleet.folder),
         *(name for name in interfaces if name == BRIDGE or name.startswith("vb-fleet")),
         *(str(path) for path in Path("/sys/fs/cgroup").glob("**/inflight-*")),
-        *(" ".join(words) for dummy, words in processes() if f"{fleet.folder}/" in " ".join(words)),
+        *(
+            " ".join(words)
+            for dummy, words in processes()
+            if is_of_the_fleet(words) and f"{fleet.folder}/" in str(words)
+        ),
         *(str(path) for path in fleet.folder.iterdir() if path.name not in {"base", "base.stamp", "lock"}),
     ]
+
+
+def is_of_the_fleet(words: list[str]) -> bool:
+    """Whether this is the command line of something that the fleet started, and not of somebody who uses it."""
+    return words[0].startswith("ssh: ") or any(word.endswith(("systemd-nspawn", "/keep_on.py")) for word in words[:2])
 
 
 def test_hosts_are_systems_of_their_own(fleet: Fleet) -> None:

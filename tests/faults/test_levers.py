@@ -63,7 +63,7 @@ def test_a_power_cut_ends_all_processes_and_keeps_the_disk(host: Host) -> None:
 def test_a_small_filesystem_gets_full(host: Host) -> None:
     with levers.mounted(host, "/srv/small", "size=64k"):
         levers.fill(host, "/srv/small")
-        with pytest.raises(FleetError, match="No space left|I/O error"):
+        with pytest.raises(FleetError, match=r"No space left|I/O error"):
             host.shell("echo more > /srv/small/more")
     host.shell("echo more > /srv/small/more")
 

@@ -143,10 +143,9 @@ class Fleet:
         owner = self._owner()
         if owner is None:
             run("ip", "link", "add", BRIDGE, "address", BRIDGE_ADDRESS, "type", "bridge")
-        if not owner:  # new, or left by a run that was killed just here
-            run("ip", "link", "set", BRIDGE, "alias", self.folder)
-        elif owner != str(self.folder):
+        if owner and owner != str(self.folder) and any(host.is_on() for host in Fleet(Path(owner)).hosts):
             raise FleetError(f"another fleet is up, in {owner}: take it down first")
+        run("ip", "link", "set", BRIDGE, "alias", self.folder)
         run("ip", "address", "replace", f"{NETWORK}.1/24", "dev", BRIDGE)
         run("ip", "link", "set", BRIDGE, "up")
 
