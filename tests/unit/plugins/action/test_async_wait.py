@@ -273,8 +273,8 @@ def test_options_arrive_as_the_types_that_the_documentation_names(play: Play) ->
     """On the command line all of them are texts."""
     play.put("j1.1", rc=0)
     play.put("j2.1", rc=0)
-    result = play.run(jobs=["j1.1", "j2.1"], timeout="60", hold="5.5", until="1", progress="no", cleanup="yes")
-    assert play.requests()[0]["hold"] == 5.5
+    result = play.run(jobs=["j1.1", "j2.1"], timeout="60", hold="2.5", until="1", progress="no", cleanup="yes")
+    assert play.requests()[0]["hold"] == 2.5
     assert play.requests()[0]["ends"] == 1
     assert len(play.requests()[-1]["delete"]) == result["summary"]["succeeded"]
 
