@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import statistics
 import time
 import typing as t
 
@@ -383,13 +382,14 @@ def test_old_files(scene: Scene, table: Table) -> None:
         outcome = scene.play("wait_again", where=host.name, jobs={host.name: {"results": ids}}, times=15)
         waits = outcome.result_of_wait(host.name)["results"]
         assert all(len(wait["jobs"]) == wait["summary"]["succeeded"] == 20 for wait in waits)
-        return statistics.median(wait["elapsed"] for wait in waits)
+        # What else the machine does can only make it slower.
+        return min(float(wait["elapsed"]) for wait in waits)
 
     empty = costs()
     host.run("python3", "-c", make.format(first=930000000000, count=10_000))
     full = costs()
     assert full <= 1.2 * empty
-    table.row("old files", f"{full:.2f} s, against {empty:.2f} s in an empty one (medians of 15)")
+    table.row("old files", f"{full:.2f} s, against {empty:.2f} s in an empty one (fastest of 15)")
 
 
 def test_permissions(scene: Scene, table: Table) -> None:
