@@ -355,7 +355,7 @@ LOOK_EVERY = 1.0
 # How long the news that a job is lost may wait. Ten seconds after its death it has to be told; core's watcher, by which
 # the job seems to live, may take five of them to notice.
 LOST_LINGER = 1.0
-# The same for the files alone where there is no inotify.
+# How often to look at the files where there is no inotify.
 BLIND_LOOK_EVERY = 0.1
 # No more than this part of a CPU goes into looking.
 LOOK_SHARE = 0.005
