@@ -21,6 +21,8 @@ import time
 import typing as t
 from pathlib import Path
 
+from .fleet.system import eventually
+
 # No single run of Ansible in these tests takes anything like that, however busy the machine is.
 RUN_LIMIT = 120.0
 
@@ -36,21 +38,6 @@ ansible_python_interpreter={interpreter}
 """
 
 Result = dict[str, t.Any]
-
-
-def eventually(condition: t.Callable[[], t.Any], seconds: float, what: str) -> t.Any:
-    """Wait until condition() is true, and return what it returned.
-
-    :param seconds: for so long at most.
-    :param what: what is waited for, said in the failure.
-    """
-    started = time.monotonic()
-    while True:
-        found = condition()
-        if found:
-            return found
-        assert time.monotonic() - started < seconds, f"not within {seconds:g} s: {what}"
-        time.sleep(0.05)
 
 
 def registered(launches: t.Mapping[str, Result]) -> Result:

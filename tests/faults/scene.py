@@ -16,8 +16,8 @@ from pathlib import Path
 
 from ..fleet.fleet import Fleet
 from ..fleet.host import Host
-from ..fleet.system import processes
-from ..support import Outcome, Result, Run, Sandbox, eventually
+from ..fleet.system import eventually, processes
+from ..support import Outcome, Result, Run, Sandbox
 
 NAMES = ("one", "two", "three", "four", "five")
 # Runs until it is let go. It says its name first: the module reads what comes at the end less reliably (it looks once a

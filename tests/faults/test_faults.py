@@ -13,8 +13,8 @@ import typing as t
 
 from ..fleet import levers
 from ..fleet.host import Host
-from ..fleet.system import FleetError
-from ..support import Family, Outcome, eventually, family, kill
+from ..fleet.system import FleetError, eventually
+from ..support import Family, Outcome, family, kill
 from .scene import JOB, NAMES, Launches, Scene
 from .table import Table
 

@@ -8,7 +8,8 @@ import os
 import re
 from pathlib import Path
 
-from ...support import Result, Sandbox, eventually, registered
+from ...fleet.system import eventually
+from ...support import Result, Sandbox, registered
 
 SECRET = "the-combination-is-4711"
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ...support import Family, Sandbox, eventually, family, kill, registered
+from ...fleet.system import eventually
+from ...support import Family, Sandbox, family, kill, registered
 
 pytestmark = pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="processes are found through /proc here")
 

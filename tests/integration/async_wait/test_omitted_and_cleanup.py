@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import pathlib
 
-from ...support import Sandbox, eventually, family, kill, registered
+from ...fleet.system import eventually
+from ...support import Sandbox, family, kill, registered
 
 
 def test_without_jobs_what_an_earlier_playbook_left_running_is_found_and_what_is_dead_left_alone(
