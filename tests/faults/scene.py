@@ -74,10 +74,10 @@ class Scene:
 
     def let_go(self, *names: str) -> None:
         """Let the jobs of these names end on all hosts; all jobs without a name."""
-        files = " ".join(f"/run/go-{name}" for name in names) or "/run/go"
+        files = [f"/run/go-{name}" for name in names] or ["/run/go"]
         for host in self.hosts:
             if host.is_on():
-                host.run("touch", *files.split())
+                host.run("touch", *files)
 
     # Runs of Ansible
 
@@ -97,8 +97,7 @@ class Scene:
             given["jobs"] = launches
         run = self._sandbox.start_playbook("wait", environment=environment, **given)
         for host in self.hosts:
-            if given["where"] in ("fleet", host.name):
-                eventually(lambda host=host: not run.is_running or self.is_watched(host), LIMIT, f"{host} is watched")
+            eventually(lambda host=host: not run.is_running or self.is_watched(host), LIMIT, f"{host} is watched")
         assert run.is_running, run.outcome().output
         return run
 

@@ -16,10 +16,11 @@ import sys
 import uuid
 from pathlib import Path
 
+from .base import USER
 from .system import FleetError, eventually, mounts, parents, processes, run
 
 KEEP_ON = Path(__file__).with_name("keep_on.py")
-# How long a boot may take on a machine that is busy with other things; it takes about six seconds on an idle one.
+# How long a boot may take on a machine that is busy with other things; it takes about three seconds on an idle one.
 BOOT_LIMIT = 120.0
 
 NETWORK = """\
@@ -69,7 +70,7 @@ class Host:
             self._write("etc/machine-id", f"{uuid.uuid4().hex}\n")
             self._write("etc/systemd/network/10-fleet.network", NETWORK.format(address=self.address))
             run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", self.name, "-f", self.root / self._HOST_KEY)
-            for home, user in (("root", "root"), ("home/deploy", "deploy")):
+            for home, user in (("root", "root"), (f"home/{USER}", USER)):
                 self._write(f"{home}/.ssh/authorized_keys", authorized_key)
                 (self.root / home / ".ssh").chmod(0o700)
                 run("chroot", self.root, "chown", "-R", f"{user}:", f"/{home}/.ssh")

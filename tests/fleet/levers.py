@@ -76,31 +76,30 @@ def fill(host: Host, path: str) -> None:
 
 @contextlib.contextmanager
 def memory_limit(host: Host, name: str, pids: t.Iterable[int], megabytes: int) -> t.Iterator[None]:
-    """Let these processes, and what they start from now on, have so much memory together, swap included.
+    """Let these processes, and what they start from now on, have so much memory together; swap does not count.
 
     :param name: of the control group, which is made outside of the host: within, they are read-only.
     :param pids: by their numbers outside of the host.
     """
     version_1 = Path("/sys/fs/cgroup/memory")
     if version_1.is_dir():
-        parent, limits, everything = version_1, ("memory.limit_in_bytes",), "tasks"
+        parent, limit = version_1, "memory.limit_in_bytes"
     else:
-        parent, limits, everything = Path("/sys/fs/cgroup"), ("memory.max",), "cgroup.procs"
+        parent, limit = Path("/sys/fs/cgroup"), "memory.max"
         (parent / "cgroup.subtree_control").write_text("+memory", encoding="ascii")
     group = parent / f"inflight-{host.name}-{name}"
     group.mkdir()
     try:
-        for limit in limits:
-            (group / limit).write_text(str(megabytes * 1024 * 1024), encoding="ascii")
+        (group / limit).write_text(str(megabytes * 1024 * 1024), encoding="ascii")
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):  # it has ended by now
                 (group / "cgroup.procs").write_text(str(pid), encoding="ascii")
         yield
     finally:
-        for pid in (group / everything).read_text(encoding="ascii").split():
+        for pid in (group / "cgroup.procs").read_text(encoding="ascii").split():
             with contextlib.suppress(OSError):
                 (parent / "cgroup.procs").write_text(pid, encoding="ascii")
-        eventually(lambda: not (group / everything).read_text(encoding="ascii"), 10, f"{group} is empty")
+        eventually(lambda: not (group / "cgroup.procs").read_text(encoding="ascii"), 10, f"{group} is empty")
         group.rmdir()
 
 
