@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import datetime
 import errno
 import json
 import os
@@ -36,8 +37,12 @@ SETTLED_AFTER = 5.0
 MAX_JOB_FILE_BYTES = 16 * 1024 * 1024
 
 _JOB_ID = re.compile(r"j?[0-9]+\.[0-9]+")
-_RUNNING_KEYS = frozenset(("started", "finished", "ansible_job_id"))
+_OPEN_KEYS = frozenset(("started", "finished", "ansible_job_id"))
+# What the jobs of a batch write beside those: which process runs them, or 0 while they wait for their turn.
+_OUR_OPEN_KEYS = frozenset(("process",))
 _TIMED_OUT_KEYS = frozenset(("msg", "failed", "child_pid"))
+# What stands in the job file of a job that has no result of its module, because we ended it or it vanished.
+_VERDICT_KEYS = frozenset(("failed", "msg", "inflight_state"))
 
 
 class JobDirectoryError(Exception):
@@ -50,20 +55,44 @@ def is_job_id(value: object) -> bool:
     return isinstance(value, str) and len(value) <= 64 and _JOB_ID.fullmatch(value) is not None
 
 
-def is_running_marker(data: t.Mapping[str, t.Any], jid: str) -> bool:
-    """Whether data is what async_wrapper writes before the module runs, and not a result that has the same keys."""
+def is_marker(data: t.Mapping[str, t.Any], jid: str) -> bool:
+    """Whether data is what stands in a job file before the result, and not a result that has the same keys."""
     return (
-        set(data) == _RUNNING_KEYS
+        _OPEN_KEYS.issubset(data)
+        and _OUR_OPEN_KEYS.issuperset(set(data) - _OPEN_KEYS)
         and bool(data.get("started"))
         and not data.get("finished")
         and data.get("ansible_job_id", jid) == jid
     )
 
 
+def marker(jid: str, process: t.Sequence[t.Any] | None = None) -> bytes:
+    """What the job file of a job in a batch holds until there is a result; core's async_status reads it as well.
+
+    :param process: what _processes.identity says of the process that runs it; None while it waits for its turn.
+    """
+    # Always as long as that, and always alike, so that it can be changed in place: half of each is a marker as well.
+    pid, started, boot = process or (0, 0.0, "")
+    identity = f'[{pid:10d}, {started or 0.0:16.2f}, "{boot:36.36}"]'
+    return f'{{"started": 1, "finished": 0, "ansible_job_id": "{jid}", "process": {identity}}}'.encode("ascii")
+
+
+def verdict(state: str, reason: str) -> bytes:
+    """What the job file of a job holds that was ended, or lost, without a result of its module."""
+    return json.dumps({"failed": True, "msg": reason, "inflight_state": state}).encode()
+
+
+def is_verdict(result: t.Mapping[str, t.Any]) -> bool:
+    """Whether this is no result of a module, but what verdict wrote."""
+    return set(result) == _VERDICT_KEYS and result["inflight_state"] in (TIMED_OUT, CANCELLED, LOST)
+
+
 def state_of_result(result: t.Mapping[str, t.Any]) -> str:
-    """The state that a whole result tells: succeeded, failed or timed_out."""
+    """The state that a whole result tells: succeeded, failed or timed_out; of a verdict the state that it names."""
     if set(result) == _TIMED_OUT_KEYS and result["msg"] == "Timeout exceeded":
         return TIMED_OUT
+    if is_verdict(result):
+        return str(result["inflight_state"])
     if result.get("failed"):
         return FAILED
     # Modules that say nothing but a return code: core takes it for a failure as well.
@@ -72,15 +101,22 @@ def state_of_result(result: t.Mapping[str, t.Any]) -> str:
     return SUCCEEDED
 
 
+def iso(moment: float) -> str:
+    """Seconds of the epoch as an ISO 8601 UTC string with milliseconds."""
+    there = datetime.datetime.fromtimestamp(moment, datetime.timezone.utc)
+    return there.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 class JobFile(t.NamedTuple):
     """What one look at a job file found.
 
-    state: running, succeeded, failed, timed_out, missing or unreadable, going by the file alone.
+    state: any but not_started, going by the file alone.
     reason: why it is missing or unreadable.
     settling: whether it only counts as running because it is no JSON yet and was changed a moment ago.
     text: the file's text, where it holds a result.
     modified: time of the last change in seconds of the epoch by the host's clock; None without a file.
     owner: user id of the file's owner; None without a file.
+    process: which process runs it, as _processes.identity says it; None for jobs that async_wrapper runs.
     """
 
     state: str
@@ -89,6 +125,7 @@ class JobFile(t.NamedTuple):
     text: str | None = None
     modified: float | None = None
     owner: int | None = None
+    process: list[t.Any] | None = None
 
 
 class JobDirectory:
@@ -139,8 +176,66 @@ class JobDirectory:
                 f"Every local user may read the results in the job directory {self.path}. Set its mode to 0700."
             )
 
+    @classmethod
+    def create(cls, path: str) -> JobDirectory:
+        """Open the directory, and make it first where there is none.
+
+        :raises JobDirectoryError: when it cannot be made or used.
+        """
+        path = os.path.abspath(os.path.expanduser(path))
+        try:
+            os.makedirs(path, mode=0o700, exist_ok=True)
+        except OSError as ex:
+            raise JobDirectoryError(f"cannot make the job directory {path}: {ex.strerror}; set async_dir") from ex
+        return cls(path)
+
+    def descriptors(self) -> list[int]:
+        """What a process that was forked from this one must keep open to go on using this object."""
+        return [] if self._fd is None else [self._fd]
+
+    def create_marker(self, jid: str) -> None:
+        """Make the job file of a job that waits for its turn.
+
+        :raises OSError: when it cannot be made, or there is one already.
+        """
+        self._write(jid, os.O_EXCL | os.O_CREAT, marker(jid))
+
+    def change_marker(self, jid: str, process: t.Sequence[t.Any] | None) -> None:
+        """Note which process runs a job, or that it waits for its turn again.
+
+        In place: ext4 starts to write to the disk whenever a file replaces another, which takes a millisecond.
+
+        :raises OSError: when there is no job file.
+        """
+        self._write(jid, 0, marker(jid, process))
+
+    def _write(self, jid: str, flags: int, data: bytes) -> None:
+        flags |= os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(jid, flags, 0o600, dir_fd=self._fd)
+        try:
+            os.write(fd, data)
+        finally:
+            os.close(fd)
+
+    def write_result(self, jid: str, path: str, data: bytes) -> None:
+        """Put a result into a job file, in one step for whoever reads it.
+
+        :param path: a file on the same filesystem to write it to first.
+        :raises OSError: when it cannot be written.
+        """
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        with open(os.open(path, flags, 0o600), "wb") as file:
+            file.write(data)
+        self.move_in(jid, path)
+
+    def move_in(self, jid: str, path: str) -> None:
+        """Make a whole file of this filesystem the job file."""
+        if not is_job_id(jid):
+            raise ValueError(f"{jid!r} is no job id")
+        os.rename(path, jid, dst_dir_fd=self._fd)
+
     def running(self) -> list[str]:
-        """Ids of all jobs whose job file says that they run, oldest first."""
+        """Ids of all jobs whose job file says that they run or wait for their turn, oldest first."""
         if self._fd is None:
             return []
         found = []
@@ -154,7 +249,7 @@ class JobDirectory:
             except OSError:
                 continue
             job_file = self.read(name)
-            if job_file.state == RUNNING:
+            if job_file.state in OPEN_STATES:
                 found.append((job_file.modified, name))
         return [name for dummy, name in sorted(found)]
 
@@ -217,8 +312,10 @@ class JobDirectory:
             return no_result("is empty" if not text else "is not JSON")
         if not isinstance(data, dict):
             return no_result("is JSON, but not an object")
-        if is_running_marker(data, jid):
-            return JobFile(RUNNING, modified=found.st_mtime, owner=found.st_uid)
+        if is_marker(data, jid):
+            process = data.get("process")
+            queued = isinstance(process, list) and process[:1] == [0]
+            return JobFile(QUEUED if queued else RUNNING, modified=found.st_mtime, owner=found.st_uid, process=process)
         return JobFile(state_of_result(data), text=text, modified=found.st_mtime, owner=found.st_uid)
 
     def is_full(self) -> bool:

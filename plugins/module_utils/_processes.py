@@ -2,11 +2,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Which processes belong to a job, and whether they live.
+# Which processes belong to a job, whether they live, and how to end them.
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 import typing as t
@@ -30,6 +31,31 @@ def boot_clock() -> float:
     """Seconds on a clock that no change of the time of day moves, the one that /proc counts process starts on."""
     # CLOCK_BOOTTIME goes on through a suspend, as start times in /proc do; it exists on Linux alone.
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def identity(pid: int) -> list[t.Any]:
+    """What tells this process from every other one, for a job file: its pid, its start on the boot clock (0 where /proc
+    does not exist), the boot."""
+    return [pid, round(_start_of(pid) or 0.0, 2), boot_id()]
+
+
+def is_alive(identified: object) -> bool:
+    """Whether the very process lives that identity spoke of; False for anything that identity cannot have said."""
+    if not isinstance(identified, list) or len(identified) != 3 or not isinstance(identified[0], int):
+        return False
+    pid, started, boot = identified
+    if str(boot).strip() != boot_id() or pid <= 1:
+        return False
+    if started:
+        return round(_start_of(pid) or 0.0, 2) == float(started)
+    # Without /proc there is nothing but the pid to go by.
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def boot_id() -> str:
@@ -122,6 +148,16 @@ def _proc_table() -> t.Iterator[tuple[Process, list[str]]]:
 
 def _start_of(pid: int) -> float | None:
     """When a process started, on the boot clock; None when it has ended, as a zombie has."""
+    fields = _stat_of(pid)
+    return _started(fields) if fields else None
+
+
+def _started(fields: list[bytes]) -> float:
+    return int(fields[19]) / os.sysconf("SC_CLK_TCK")
+
+
+def _stat_of(pid: int) -> list[bytes]:
+    """The fields of /proc/PID/stat behind the name of the program; none when the process has ended, as a zombie has."""
     try:
         # Not open(): this runs for every job every few seconds, and open() takes twice as long.
         fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
@@ -130,12 +166,10 @@ def _start_of(pid: int) -> float | None:
         finally:
             os.close(fd)
     except OSError:
-        return None
+        return []
     # The name of the program comes second, in parentheses, and may itself hold any character.
     fields = text.rpartition(b")")[2].split()
-    if fields[0] in (b"Z", b"X"):
-        return None
-    return int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return [] if fields[0] in (b"Z", b"X") else fields
 
 
 def _user_of(pid: int) -> int:
@@ -160,3 +194,66 @@ def _proc_shows_all() -> bool:
     except OSError:
         return False
     return True
+
+
+class Tree:
+    """The processes of one job of a batch: the session that its first process leads, and all descendants of that.
+
+    Who was seen once is remembered with the moment of its start, so that no signal goes to a stranger with its pid.
+    """
+
+    def __init__(self, leader: int) -> None:
+        """
+        :param leader: pid of the job's first process, which has not been waited for yet.
+        """
+        self._leader = leader
+        self._known: dict[int, float] = {}
+
+    def look(self) -> bool:
+        """See who belongs to the job now; False when nobody of it lives."""
+        self._known = {pid: started for pid, started in self._known.items() if _start_of(pid) == started}
+        if not os.path.exists("/proc/self/stat"):
+            return _group_lives(self._leader)
+        table = dict(_session_table())
+        members = set(self._known)
+        # The kernel gives the number of a session to nobody else as long as anybody is in it.
+        members.update(pid for pid, (dummy, session, dummy2) in table.items() if session == self._leader)
+        more = members
+        while more:
+            more = {pid for pid, (parent, dummy, dummy2) in table.items() if parent in members} - members
+            members = members | more
+        self._known = {pid: table[pid][2] for pid in members if pid in table and pid != os.getpid()}
+        return bool(self._known)
+
+    def send(self, signal_number: int) -> None:
+        """Send a signal to everybody that the last look saw."""
+        if not os.path.exists("/proc/self/stat"):
+            _signal(os.killpg, self._leader, signal_number)
+        for pid, started in self._known.items():
+            if _start_of(pid) == started:
+                _signal(os.kill, pid, signal_number)
+
+
+def _signal(send: t.Callable[[int, int], None], pid: int, signal_number: int) -> None:
+    # It may be gone, or have become somebody else (sudo), and then it is not ours to end.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        send(pid, signal_number)
+
+
+def _group_lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _session_table() -> t.Iterator[tuple[int, tuple[int, int, float]]]:
+    """Every visible living process: pid, and pid of its parent, its session, its start on the boot clock."""
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            fields = _stat_of(int(name))
+            if fields:
+                yield int(name), (int(fields[1]), int(fields[3]), _started(fields))

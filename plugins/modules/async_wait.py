@@ -34,6 +34,12 @@ options:
       - Leave this option out to wait for every job that runs in the job directory of the host, whoever started it.
     type: raw
     aliases: [jid]
+  batch:
+    description:
+      - The O(inflight.jobs.async_batch#module:id) of a batch on this host. Waits for all of its jobs, whoever started
+        it.
+      - Mutually exclusive with O(jobs).
+    type: str
   timeout:
     description:
       - How long to wait, in seconds. The jobs that run at the end of it are left running.
@@ -277,6 +283,12 @@ jobs:
       description: How long it ran, or has run so far, in seconds. Null where that is not known.
       type: float
       sample: 2.834
+    attempts:
+      description:
+        - How many times it was started. More than 1 only in a batch with
+          O(inflight.jobs.async_batch#module:retries).
+      type: int
+      sample: 1
     results_file:
       description: The job file on the host.
       type: str
@@ -322,20 +334,19 @@ msg:
   sample: "2 of 20 jobs did not succeed: users failed (rc 1): disk full; orders lost: no process and no result"
 """
 
-import contextlib
-import datetime
 import json
-import os
 import sys
-import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.inflight.jobs.plugins.module_utils import _jobs, _notify, _processes
+from ansible_collections.inflight.jobs.plugins.module_utils._batch_folder import BatchError
+from ansible_collections.inflight.jobs.plugins.module_utils._check import Check
+from ansible_collections.inflight.jobs.plugins.module_utils._jobs import JobDirectoryError
 
 ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
     "jobs": {"type": "raw", "aliases": ["jid"]},
+    "batch": {"type": "str"},
     "timeout": {"type": "float", "default": 0},
     "until": {"type": "raw", "default": "all"},
     "on_failure": {"type": "str", "choices": ["wait", "stop", "cancel"], "default": "wait"},
@@ -349,237 +360,6 @@ ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
     "job_log": {"type": "path"},
 }
 
-# How often to see whether the jobs live, and to look at files that changed in a way that inotify does not see (on a
-# network file system).
-LOOK_EVERY = 1.0
-# How long the news that a job is lost may wait. Ten seconds after its death it has to be told; core's watcher, by which
-# the job seems to live, may take five of them to notice.
-LOST_LINGER = 1.0
-# How often to look at the files where there is no inotify.
-BLIND_LOOK_EVERY = 0.1
-# No more than this part of a CPU goes into looking.
-LOOK_SHARE = 0.005
-# One check brings so many bytes of results at the most (and at least one result): the others follow with the next.
-MAX_REPORT_BYTES = 8 * 1024 * 1024
-
-
-class Job:
-    """One job that is waited for.
-
-    directory: its job directory. places: where that stands in the request, which may name one directory in two ways.
-    began: moment of its start on the boot clock and as an ISO 8601 string, once it was seen running. look: what the
-    last look at its file found.
-    """
-
-    def __init__(self, directory: _jobs.JobDirectory, place: int, jid: str, began: list[t.Any] | None) -> None:
-        self.directory = directory
-        self.places = [place]
-        self.jid = jid
-        self.began = began
-        self.look = _jobs.JobFile(_jobs.RUNNING)
-        self._signature: tuple[int, int, int] | None = (0, 0, 0)
-
-    def read(self) -> None:
-        """Look at the job file, unless it is still the one that was read before."""
-        signature = self.directory.signature(self.jid)
-        if self.look.settling or signature is None or signature != self._signature:
-            self._signature = signature
-            self.look = self.directory.read(self.jid)
-
-    @property
-    def has_result(self) -> bool:
-        return self.look.text is not None
-
-    def users(self) -> set[int]:
-        """Whose processes can be this job's."""
-        return {os.geteuid()}.union(user for user in (self.look.owner, self.directory.owner) if user is not None)
-
-
-class Check:
-    """One look at all jobs of a request, with a hold: see DESIGN, section 4.
-
-    The request has these keys: directories (a list of path, and jobs: job id -> began or null), find (whether to take
-    all running jobs of the first directory instead), ends (how many ends are asked for, at least 1), stop (whether one
-    failure is enough), hold and linger (seconds), delete (a list of pairs of path and job id), boot and looked (from
-    the response to the check before).
-    """
-
-    def __init__(self, request: dict[str, t.Any], run_command: _processes.RunCommand) -> None:
-        self.request = request
-        self.boot = _processes.boot_id()
-        self.same_boot = request.get("boot") in (None, self.boot)
-        self.looked = request.get("looked") if self.same_boot else None
-        self.remarks: list[str] = []
-        self.ended: list[dict[str, t.Any]] = []
-        self.bytes = 0
-        self.enough = False
-        self.full = False
-        self.processes = _processes.JobProcesses(run_command)
-        self.pending: dict[tuple[str, str], Job] = {}
-
-    def run(self) -> dict[str, t.Any]:
-        """Do what the request asks for, and answer when there is news or the hold is over."""
-        started = time.monotonic()
-        for path, jid in self.request.get("delete", ()):
-            _delete(path, jid)
-        paths = self._open()
-        # Watch first, look then: nothing that happens in between is missed.
-        notifier = _notify.Notifier(paths)
-        if self.request.get("find"):
-            self._find()
-        self._look(self.pending.values())
-        self._settle()
-        self._hold(notifier)
-        return {
-            "ended": self.ended,
-            "running": [[place, job.jid, job.began] for job in self.pending.values() for place in job.places],
-            "more": self.full,
-            "boot": self.boot,
-            "looked": self.looked,
-            "remarks": self.remarks,
-            "took": time.monotonic() - started,
-        }
-
-    def _open(self) -> list[str]:
-        """Open the directories; in one that cannot be used, every job is unreadable for that reason."""
-        paths = []
-        for place, wanted in enumerate(self.request["directories"]):
-            try:
-                directory = _jobs.JobDirectory(wanted["path"])
-            except _jobs.JobDirectoryError as ex:
-                if self.request.get("find"):
-                    raise
-                for jid in wanted["jobs"]:
-                    self._report(place, jid, _jobs.UNREADABLE, reason=str(ex))
-                continue
-            paths.append(directory.path)
-            self.remarks.extend(directory.warnings)
-            for jid, began in wanted["jobs"].items():
-                job = Job(directory, place, jid, began if self.same_boot else None)
-                twin = self.pending.setdefault((directory.path, jid), job)
-                if twin is not job:
-                    twin.places.append(place)
-        return paths
-
-    def _find(self) -> None:
-        """Take every job of the directory that runs, whoever started it; ones that are long dead are none of ours."""
-        directory = _jobs.JobDirectory(self.request["directories"][0]["path"])
-        jobs = {jid: Job(directory, 0, jid, None) for jid in directory.running()}
-        for job in jobs.values():
-            job.read()
-        living = self.processes.living(jobs, lambda jid: jobs[jid].users())
-        for jid, job in jobs.items():
-            if jid in living or job.has_result or not self._can_know(job):
-                self.pending[directory.path, jid] = job
-
-    def _hold(self, notifier: _notify.Notifier) -> None:
-        """Stay until what is asked for is there, the hold is over, or news has waited for long enough."""
-        started = time.monotonic()
-        until = started + self.request["hold"]
-        look_at = started + LOOK_EVERY
-        pause = BLIND_LOOK_EVERY
-        while self.pending and not self.enough:
-            now = time.monotonic()
-            if self.ended:
-                lost = any(report["state"] == _jobs.LOST for report in self.ended)
-                until = min(until, now + self.request["linger"], now + (LOST_LINGER if lost else float("inf")))
-            if now >= until:
-                return
-            changed = notifier.wait(min(until, look_at) - now, pause)
-            now = time.monotonic()
-            if changed is None or now >= look_at:
-                self._look(self.pending.values())
-                if now >= look_at:
-                    self._settle()
-                    cost = time.monotonic() - now
-                    look_at = time.monotonic() + max(LOOK_EVERY, cost / LOOK_SHARE)
-                pause = max(BLIND_LOOK_EVERY, (time.monotonic() - now) / LOOK_SHARE)
-            else:
-                self._look(self.pending[one] for one in changed if one in self.pending)
-
-    def _look(self, jobs: t.Iterable[Job]) -> None:
-        """Read these job files, and report those that hold a result."""
-        for job in list(jobs):
-            job.read()
-            if job.has_result:
-                self._end(job)
-                if self.full:
-                    return
-        self.looked = _processes.boot_clock()
-
-    def _settle(self) -> None:
-        """Decide, for jobs without a result, whether they live."""
-        if not self.pending or self.full:
-            return
-        by_id = {job.jid: job for job in self.pending.values()}
-        living = self.processes.living(by_id, lambda jid: by_id[jid].users())
-        for job in list(self.pending.values()):
-            if job.jid in living:
-                self._began(job, living[job.jid].started)
-                continue
-            # It may have ended, with its result written, between the look at its file and the look for its process.
-            job.look = job.directory.read(job.jid)
-            if job.has_result or job.look.state != _jobs.RUNNING:
-                self._end(job)
-            elif not job.look.settling and self._can_know(job):
-                job.look = job.look._replace(state=_jobs.LOST, reason="no process and no result")
-                self._end(job)
-            else:
-                self._began(job, None)
-
-    def _can_know(self, job: Job) -> bool:
-        """Whether we would see a process of this job if there were one."""
-        return self.processes.sees_all or job.look.owner == os.geteuid()
-
-    def _began(self, job: Job, started: float | None) -> None:
-        """Remember when a job that runs was started: when its process was, else when its job file was written."""
-        if job.began is None:
-            now, wall = _processes.boot_clock(), time.time()
-            if started is None:
-                if job.look.modified is None:
-                    return
-                started = now - max(0.0, wall - job.look.modified)
-            job.began = [started, _iso(wall - (now - started))]
-
-    def _end(self, job: Job) -> None:
-        """Take a job out of those that are waited for, and report how it ended."""
-        self.pending.pop((job.directory.path, job.jid))
-        reason = job.look.reason
-        if not job.has_result and job.directory.is_full():
-            reason += f"; the filesystem of {job.directory.path} is full"
-        fields = {"reason": reason, "text": job.look.text, "results_file": job.directory.file(job.jid)}
-        if job.began is not None:
-            fields["started_at"] = job.began[1]
-        if job.look.text is not None and job.look.modified is not None:
-            fields["ended_at"] = _iso(job.look.modified)
-            if job.began is not None:
-                # How long ago it ended is taken from the time of day, which can jump; so it is kept within what we
-                # know: it was running when we last looked.
-                now = _processes.boot_clock()
-                ago = max(0.0, min(time.time() - job.look.modified, now - (self.looked or now)))
-                fields["elapsed"] = round(max(0.0, now - ago - job.began[0]), 3)
-        for place in job.places:
-            self._report(place, job.jid, job.look.state, **fields)
-
-    def _report(self, place: int, jid: str, state: str, **fields: t.Any) -> None:
-        self.ended.append(dict(fields, place=place, jid=jid, state=state))
-        self.bytes += len(fields.get("text") or "")
-        self.full = self.bytes >= MAX_REPORT_BYTES
-        failure = self.request["stop"] and state != _jobs.SUCCEEDED
-        self.enough = self.enough or self.full or failure or len(self.ended) >= self.request["ends"]
-
-
-def _delete(path: str, jid: str) -> None:
-    # In a directory that is refused nothing is touched; its jobs were reported as unreadable.
-    with contextlib.suppress(_jobs.JobDirectoryError):
-        _jobs.JobDirectory(path).delete(jid)
-
-
-def _iso(moment: float) -> str:
-    """Seconds of the epoch as an ISO 8601 UTC string with milliseconds."""
-    there = datetime.datetime.fromtimestamp(moment, datetime.timezone.utc)
-    return there.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
 
 def main() -> None:
     module = AnsibleModule(
@@ -591,7 +371,7 @@ def main() -> None:
         module.fail_json(msg="inflight.jobs.async_wait is run by its action plugin, not as a module of its own.")
     try:
         response = Check(json.loads(module.params["_request"]), module.run_command).run()
-    except _jobs.JobDirectoryError as ex:
+    except (JobDirectoryError, BatchError) as ex:
         module.fail_json(msg=str(ex))
     # Not exit_json: it would go through all results in search of secrets, and the results belong to other modules.
     json.dump(dict(response, changed=False), sys.stdout)

@@ -11,7 +11,8 @@ import contextlib
 import json
 import typing as t
 
-from ansible.errors import AnsibleAuthenticationFailure, AnsibleConnectionFailure, AnsibleError
+from ansible.errors import AnsibleActionFail, AnsibleAuthenticationFailure, AnsibleConnectionFailure, AnsibleError
+from ansible.plugins.connection import NetworkConnectionBase
 
 from ansible_collections.inflight.jobs.plugins.plugin_utils._registered import end_of, one_line
 from ansible_collections.inflight.jobs.plugins.plugin_utils._time_limit import TimeLimitPassed, time_limit
@@ -32,6 +33,20 @@ class Refused(OutOfReach):
 
 class CheckFailed(Exception):
     """The host answered, but not the module; the message says what came instead."""
+
+    @property
+    def sentence(self) -> str:
+        """What to tell people."""
+        return f"The jobs cannot be looked at on the host: {self}"
+
+
+class NotStarted(CheckFailed):
+    """The host was to start a batch and did not."""
+
+    @property
+    def sentence(self) -> str:
+        """What to tell people."""
+        return f"The batch was not started: {self}"
 
 
 class Contact:
@@ -78,3 +93,17 @@ class Contact:
             self._connection.reset()
         # The temporary folder on the host may be gone (a reboot empties /tmp).
         self._connection._shell.tmpdir = None
+
+
+def refuse_other_platforms(connection: ConnectionBase, plugin: str) -> None:
+    """Refuse hosts whose modules do not run where the jobs would.
+
+    :raises AnsibleActionFail: for network devices and Windows.
+    """
+    if isinstance(connection, NetworkConnectionBase):
+        raise AnsibleActionFail(
+            f"{plugin} does not work over the connection {connection.transport}: "
+            "modules for such devices run on the controller, so delegate the task to localhost"
+        )
+    if getattr(connection._shell, "_IS_WINDOWS", False):
+        raise AnsibleActionFail(f"{plugin} does not support Windows hosts: use ansible.builtin.async_status there")

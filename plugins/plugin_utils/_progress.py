@@ -7,12 +7,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
 import typing as t
 
 from ansible_collections.inflight.jobs.plugins.plugin_utils._registered import Record, one_line
+from ansible_collections.inflight.jobs.plugins.plugin_utils._wait_options import BadOption
 
 if t.TYPE_CHECKING:  # pragma: no cover
     from ansible.utils.display import Display
@@ -53,6 +55,17 @@ class JobLog:
 
     def __exit__(self, *dummy_exception: object) -> None:
         os.close(self._fd)
+
+
+def open_job_log(path: str, host: str, anonymous: bool, open_files: contextlib.ExitStack) -> JobLog:
+    """Open a job log that is closed with open_files.
+
+    :raises BadOption: when it cannot be written.
+    """
+    try:
+        return open_files.enter_context(JobLog(path, host, anonymous))
+    except OSError as ex:
+        raise BadOption(f"job_log: cannot write to {path}: {ex.strerror}") from ex
 
 
 class Progress:

@@ -33,7 +33,7 @@ def new_record(jid: str | None, state: str, **fields: t.Any) -> Record:
     :param jid: its id; None where the launch failed.
     :param state: one of _jobs.STATES.
     :param fields: any of name, item, changed, started_at and ended_at (ISO 8601 UTC strings), elapsed (seconds),
-        results_file, msg, result.
+        attempts, results_file, msg, result.
     """
     record: Record = {
         "ansible_job_id": jid,
@@ -47,6 +47,7 @@ def new_record(jid: str | None, state: str, **fields: t.Any) -> Record:
         "started_at": None,
         "ended_at": None,
         "elapsed": None,
+        "attempts": 1 if jid else 0,
         "results_file": None,
         "msg": "",
         "result": None,
@@ -210,7 +211,8 @@ def _from_launch(value: Mapping[str, t.Any], label: str | None, where: str) -> R
 
 def set_result(record: Record, result: dict[str, t.Any], state: str | None = None) -> None:
     """Put a module's whole result into a record, with the state and the reason that follow from it."""
-    record["result"] = result
+    # What stands in the place of a result is none.
+    record["result"] = None if _jobs.is_verdict(result) else result
     record["changed"] = bool(result.get("changed"))
     with_state(record, state or _jobs.state_of_result(result))
     record["msg"] = reason_of(result, record["state"])
@@ -219,7 +221,7 @@ def set_result(record: Record, result: dict[str, t.Any], state: str | None = Non
 def reason_of(result: Mapping[str, t.Any], state: str) -> str:
     """Why a job ended as it did, in one line taken from its result."""
     if state == _jobs.TIMED_OUT:
-        return "its time limit (async) passed"
+        return one_line(result.get("msg") if _jobs.is_verdict(result) else "its time limit (async) passed")
     message = result.get("msg")
     if state == _jobs.SUCCEEDED:
         return one_line(message)

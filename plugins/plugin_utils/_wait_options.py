@@ -33,6 +33,20 @@ class WaitOptions:
     cleanup: bool = False
 
     @classmethod
+    def for_batch(cls, arguments: Mapping[str, t.Any], check_mode: bool) -> WaitOptions:
+        """Those of a wait for the jobs of a batch, which ends itself: it has its own limits.
+
+        :raises BadOption: when a value makes no sense.
+        """
+        check_seconds(arguments, ("hold", "poll", "unreachable_timeout"))
+        return cls(
+            hold=arguments["hold"],
+            poll=arguments["poll"],
+            unreachable_timeout=arguments["unreachable_timeout"],
+            cleanup=arguments["cleanup"] and not check_mode,
+        )
+
+    @classmethod
     def from_arguments(cls, arguments: Mapping[str, t.Any], given: t.Container[str], check_mode: bool) -> WaitOptions:
         """Check what the task gave.
 
@@ -41,9 +55,7 @@ class WaitOptions:
         :param check_mode: whether nothing may be changed on the host.
         :raises BadOption: when a value makes no sense.
         """
-        for name in ("timeout", "hold", "poll", "unreachable_timeout"):
-            if not 0 <= arguments[name] < math.inf:
-                raise BadOption(f"{name} is {arguments[name]:g}: it must be a number of seconds, 0 or more")
+        check_seconds(arguments, ("timeout", "hold", "poll", "unreachable_timeout"))
         if 0 < arguments["timeout"] < arguments["hold"] and "hold" in given:
             raise BadOption(
                 f"hold is {arguments['hold']:g} s, longer than the timeout of {arguments['timeout']:g} s: "
@@ -61,6 +73,15 @@ class WaitOptions:
             unreachable_timeout=arguments["unreachable_timeout"],
             cleanup=arguments["cleanup"] and not check_mode,
         )
+
+
+def check_seconds(arguments: Mapping[str, t.Any], names: t.Iterable[str]) -> None:
+    """
+    :raises BadOption: when one of these options is no number of seconds.
+    """
+    for name in names:
+        if not 0 <= arguments[name] < math.inf:
+            raise BadOption(f"{name} is {arguments[name]:g}: it must be a number of seconds, 0 or more")
 
 
 def _until(value: object) -> str | int:

@@ -19,6 +19,7 @@ from ansible_collections.inflight.jobs.plugins.plugin_utils._registered import (
     new_record,
     one_line,
     set_result,
+    shown,
     summary_of,
     with_state,
 )
@@ -81,12 +82,16 @@ class Wait:
         watcher: Watcher,
         *,
         async_dir: str,
+        batch: str | None = None,
+        judge: t.Callable[[Record], None] | None = None,
         clock: t.Callable[[], float] = time.monotonic,
         sleep: t.Callable[[float], None] = time.sleep,
     ) -> None:
         """
-        :param records: the jobs; None for every job that runs on the host.
+        :param records: the jobs; None for every job that runs on the host, or for those of the batch.
         :param async_dir: the job directory of jobs whose launch did not return theirs.
+        :param batch: the id of the batch whose jobs are meant.
+        :param judge: may change the record of a job that has just ended, before anybody is told.
         :param clock: tells seconds, never set back.
         :raises BadOption: when options.until asks for more than there are.
         """
@@ -96,6 +101,8 @@ class Wait:
         self.checks = 0
         self.reconnects = 0
         self._find = records is None
+        self._batch = batch
+        self._judge = judge
         self._options = options
         self._host = host
         self._watcher = watcher
@@ -109,9 +116,7 @@ class Wait:
         self._patience = PATIENCE
         # Jobs that are still open, by directory and id; the same job may have been given more than once.
         self._open: dict[tuple[str, str], list[Record]] = {}
-        for record in self.records:
-            if not record["finished"]:
-                self._open.setdefault((self._directory_of(record), record["ansible_job_id"]), []).append(record)
+        self._take_up(self.records)
         if not self._find and self._too_few():
             raise BadOption(self._too_few())
 
@@ -136,19 +141,13 @@ class Wait:
         """Wait. Whatever happens, records hold what is known by then."""
         pause = FIRST_PAUSE
         hold = min(self._options.hold, FIRST_HOLD)
-        while self._find or not self._is_over():
-            try:
-                more = self._check(max(0.0, min(hold, self._left())))
-            except _contact.CheckFailed as ex:
-                self.problem = f"The jobs cannot be looked at on the host: {ex}"
+        finding = self._find
+        while finding or not self._is_over():
+            more = self._try_check(max(0.0, min(hold, self._left())))
+            if self.problem:
                 return
-            except _contact.OutOfReach as ex:
-                self.unreachable = self._left() > 0
-                passed = "" if self.unreachable else f"The timeout of {self._options.timeout:g} s passed. "
-                self.problem = f"{passed}The host is out of reach: {ex}"
-                return
-            if self._find:
-                self._find = False
+            if finding:
+                finding = self._find = False
                 self.problem = self._too_few()
                 if self.problem:
                     return
@@ -164,6 +163,22 @@ class Wait:
                 self._sleep(min(pause, left))
                 pause = min(pause * 1.5, max(self._options.poll, FIRST_PAUSE))
 
+    def look(self) -> None:
+        """Look at the jobs once, and wait for nothing."""
+        self._try_check(0)
+
+    def _try_check(self, hold: float) -> bool:
+        """As _check, but what goes wrong becomes the problem."""
+        try:
+            return self._check(hold)
+        except _contact.CheckFailed as ex:
+            self.problem = ex.sentence
+        except _contact.OutOfReach as ex:
+            self.unreachable = self._left() > 0
+            passed = "" if self.unreachable else f"The timeout of {self._options.timeout:g} s passed. "
+            self.problem = f"{passed}The host is out of reach: {ex}"
+        return False
+
     def clean_up(self) -> None:
         """Delete the job files of the jobs that have ended: only now that their results are here."""
         paths = {record["results_file"] for record in self.records if record["finished"]} - {None}
@@ -174,7 +189,7 @@ class Wait:
         try:
             self._ask(request, PATIENCE)
         except (_contact.OutOfReach, _contact.CheckFailed) as ex:
-            self._watcher.warn(f"The files of {_jobs_of(len(paths))} were not deleted: {ex}")
+            self._watcher.warn(f"The files of {jobs_of(len(paths))} were not deleted: {ex}")
 
     def _left(self) -> float:
         timeout = self._options.timeout
@@ -192,7 +207,7 @@ class Wait:
         total = len(self.records)
         if self._asked_for() <= total:
             return ""
-        return f"until is {self._options.until}, but there are only {_jobs_of(total)}"
+        return f"until is {self._options.until}, but there are only {jobs_of(total)}"
 
     def _is_over(self) -> bool:
         return self.finished or (self._options.stop and any(record["failed"] for record in self.records))
@@ -200,6 +215,16 @@ class Wait:
     def _directory_of(self, record: Record) -> str:
         path = record["results_file"]
         return os.path.dirname(path) if path else self._async_dir
+
+    def _take_up(self, records: list[Record], directory: str | None = None) -> None:
+        """Make these the jobs of the wait, all in one job directory if one is given."""
+        self.records = records
+        self._open = {}
+        for record in records:
+            if directory:
+                record["results_file"] = os.path.join(directory, record["ansible_job_id"])
+            if not record["finished"]:
+                self._open.setdefault((self._directory_of(record), record["ansible_job_id"]), []).append(record)
 
     def _request(self, hold: float) -> dict[str, t.Any]:
         directories: dict[str, dict[str, t.Any]] = {self._async_dir: {}} if self._find else {}
@@ -213,7 +238,8 @@ class Wait:
             ends = max(1, self._asked_for() - ended - given_again)
         return {
             "directories": [{"path": path, "jobs": jobs} for path, jobs in directories.items()],
-            "find": self._find,
+            "find": self._find and self._batch is None,
+            "batch": self._batch if self._find else None,
             "ends": ends if not self._find or self._options.until != "all" else 10**9,
             "stop": self._options.stop,
             "hold": hold,
@@ -236,19 +262,32 @@ class Wait:
             self._watcher.warn(remark)
         self._memory = {"boot": response["boot"], "looked": response["looked"]}
         paths = {place: directory["path"] for place, directory in enumerate(request["directories"])}
+        if response.get("path"):
+            # A batch: only now is it known where its jobs are, and which they are if somebody else started it.
+            jobs = response["jobs"]
+            self._take_up(self.records if jobs is None else _records_of(jobs), response["path"])
+            self._find = False
+            paths = {0: response["path"]}
         for place, jid, began in response["running"]:
             path = paths.get(place, self._async_dir)
             self._found(path, jid)
             self._began[path, jid] = began
-            if began and response["looked"] is not None:
-                for record in self._open.get((path, jid), ()):
+            for record in self._open.get((path, jid), ()):
+                with_state(record, _jobs.RUNNING)
+                if began and response["looked"] is not None:
                     record["started_at"] = began[1]
                     record["elapsed"] = round(max(0.0, response["looked"] - began[0]), 3)
+        for place, jid in response.get("queued", ()):
+            self._found(paths.get(place, self._async_dir), jid)
+            for record in self._open.get((paths.get(place, self._async_dir), jid), ()):
+                with_state(record, _jobs.QUEUED)
         for report in response["ended"]:
             key = (paths.get(report["place"], self._async_dir), report["jid"])
             self._found(*key)
             for record in self._open.pop(key, ()):
                 _take_in(record, report)
+                if self._judge:
+                    self._judge(record)
                 self._watcher.ended(record)
         return bool(response["more"])
 
@@ -291,6 +330,16 @@ class Wait:
                 return response
 
 
+def _records_of(jobs: list[dict[str, t.Any]]) -> list[Record]:
+    """Records of the jobs of a batch as the host tells them."""
+    records = []
+    for job in jobs:
+        if not _jobs.is_job_id(job["jid"]):
+            raise _contact.CheckFailed(f"the host told a job id that is none: {shown(job['jid'])}")
+        records.append(new_record(job["jid"], _jobs.QUEUED, name=job["name"] or job["jid"], item=job["item"]))
+    return records
+
+
 def _take_in(record: Record, report: dict[str, t.Any]) -> None:
     """Bring a record up to date with what the host reported of its job."""
     state = report["state"]
@@ -299,6 +348,7 @@ def _take_in(record: Record, report: dict[str, t.Any]) -> None:
     record["started_at"] = report.get("started_at")
     record["ended_at"] = report.get("ended_at")
     record["elapsed"] = report.get("elapsed")
+    record["attempts"] = report.get("attempts", record["attempts"])
     record["results_file"] = report.get("results_file") or record["results_file"]
     if report.get("text") is None:
         record["msg"] = report["reason"]
@@ -311,7 +361,7 @@ def _take_in(record: Record, report: dict[str, t.Any]) -> None:
         with_state(record, _jobs.UNREADABLE)
         return
     set_result(record, result, state)
-    if record["elapsed"] is None:
+    if record["elapsed"] is None and record["result"] is not None:
         # It had ended before anybody looked; but command and shell say themselves how long they took.
         record["elapsed"] = _results.duration(record["result"])
         if record["elapsed"] is not None and record["ended_at"]:
@@ -348,16 +398,16 @@ def message_of(wait: Wait, failures: list[Record], no_log: bool) -> str:
         parts.append(wait.problem)
     if failures:
         reasons = hidden if no_log else _some([_reason(record) for record in failures], 10, "; ")
-        parts.append(f"{len(failures)} of {_jobs_of(total)} did not succeed: {reasons}")
+        parts.append(f"{len(failures)} of {jobs_of(total)} did not succeed: {reasons}")
     if wait.still_open:
         names = hidden if no_log else _some([one_line(record["name"]) for record in wait.still_open], 10, ", ")
-        parts.append(f"{len(wait.still_open)} of {_jobs_of(total)} still running: {names}")
+        parts.append(f"{len(wait.still_open)} of {jobs_of(total)} still running: {names}")
     if not parts:
-        parts.append(f"{_jobs_of(total)} succeeded" if total else "There were no jobs to wait for")
+        parts.append(f"{jobs_of(total)} succeeded" if total else "There were no jobs to wait for")
     return ". ".join(parts)
 
 
-def _jobs_of(number: int) -> str:
+def jobs_of(number: int) -> str:
     return f"{number} job" if number == 1 else f"{number} jobs"
 
 

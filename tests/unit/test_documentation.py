@@ -7,6 +7,7 @@ from __future__ import annotations
 # The documentation of an action says the same as its code: options, results and attributes.
 import importlib
 import pkgutil
+import types
 import typing as t
 from collections.abc import Callable
 
@@ -15,6 +16,7 @@ import yaml
 
 from ansible_collections.inflight.jobs.plugins import action
 from ansible_collections.inflight.jobs.plugins.module_utils._jobs import STATES
+from ansible_collections.inflight.jobs.plugins.plugin_utils import _batch
 from ansible_collections.inflight.jobs.plugins.plugin_utils._registered import new_record
 from ansible_collections.inflight.jobs.plugins.plugin_utils._wait_options import WaitOptions
 from ansible_collections.inflight.jobs.plugins.plugin_utils._waiting import Wait, result_of
@@ -30,8 +32,13 @@ def result_of_async_wait() -> Entry:
     return result_of(wait)
 
 
+def result_of_async_batch() -> Entry:
+    wait = Wait([], WaitOptions(), t.cast("t.Any", None), t.cast("t.Any", None), async_dir="/x")
+    return _batch.result_of(t.cast("t.Any", types.SimpleNamespace(wait=wait, waits=True, no_log=False, diff=True)))
+
+
 # What each action returns, by the code that it returns it with.
-RESULTS: dict[str, Callable[[], Entry]] = {"async_wait": result_of_async_wait}
+RESULTS: dict[str, Callable[[], Entry]] = {"async_batch": result_of_async_batch, "async_wait": result_of_async_wait}
 
 ATTRIBUTES = {"action", "async", "check_mode", "diff_mode", "idempotent", "platform"}
 # What every task returns, so that documentation does not speak of it.

@@ -69,6 +69,7 @@ def test_one_launch_is_one_job() -> None:
         "started_at": None,
         "ended_at": None,
         "elapsed": None,
+        "attempts": 1,
         "results_file": "/srv/me/.ansible_async/j1.1",
         "msg": "",
         "result": None,

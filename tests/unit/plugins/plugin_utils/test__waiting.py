@@ -642,6 +642,7 @@ def test_the_record_holds_what_the_host_reported() -> None:
             "failed": True,
             "changed": False,
             **times,
+            "attempts": 1,
             "results_file": "/srv/me/.ansible_async/j1.1",
             "msg": "disk full",
             "result": {"failed": True, "msg": "disk full", "rc": 1},

@@ -24,9 +24,9 @@ from ansible.module_utils import basic
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.inflight.jobs.plugins.module_utils import _jobs, _notify, _processes
+from ansible_collections.inflight.jobs.plugins.module_utils import _check, _jobs, _notify, _processes
+from ansible_collections.inflight.jobs.plugins.module_utils._check import Check
 from ansible_collections.inflight.jobs.plugins.modules import async_wait
-from ansible_collections.inflight.jobs.plugins.modules.async_wait import Check
 
 Answer = dict[str, t.Any]
 Action = Callable[[], object]
@@ -186,7 +186,7 @@ def host(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
         return real_read(directory, jid)
 
     clock = types.SimpleNamespace(time=host.time, monotonic=lambda: host.now)
-    monkeypatch.setattr(async_wait, "time", clock)
+    monkeypatch.setattr(_check, "time", clock)
     monkeypatch.setattr(_jobs, "time", clock)
     monkeypatch.setattr(_jobs.JobDirectory, "read", slow_read)
     monkeypatch.setattr(_processes, "JobProcesses", Processes)
@@ -276,7 +276,7 @@ def test_a_half_written_file_is_given_time_to_settle(host: Host, content: str) -
 def test_a_half_written_file_becomes_unreadable_during_a_hold(host: Host) -> None:
     put(host.folder, "j1.1", "{", host.time())
     assert states(host.check(["j1.1"], hold=30)) == {"j1.1": "unreadable"}
-    assert _jobs.SETTLED_AFTER <= host.now <= _jobs.SETTLED_AFTER + async_wait.LOOK_EVERY
+    assert _jobs.SETTLED_AFTER <= host.now <= _jobs.SETTLED_AFTER + _check.LOOK_EVERY
 
 
 def test_a_half_written_file_that_gets_whole_is_a_result(host: Host) -> None:
@@ -374,7 +374,7 @@ def test_that_a_job_is_lost_is_told_sooner_than_that_one_has_ended(host: Host) -
     host.at(2, lambda: host.kill("j1.1"))
     answer = host.check(["j1.1", "j2.1"], hold=30, linger=5)
     assert states(answer) == {"j1.1": "lost"}
-    assert host.now <= 2 + async_wait.LOOK_EVERY + async_wait.LOST_LINGER
+    assert host.now <= 2 + _check.LOOK_EVERY + _check.LOST_LINGER
 
 
 def test_news_does_not_make_a_hold_longer(host: Host) -> None:
@@ -401,7 +401,7 @@ def test_with_stop_one_failure_ends_a_hold(host: Host, result: t.Any) -> None:
     host.at(2, lambda: host.end("j0.1", rc=0))
     host.at(4, lambda: host.kill("j1.1") if result == "lost" else host.end("j1.1", **result))
     answer = host.check([f"j{number}.1" for number in range(3)], stop=True, hold=30, linger=20)
-    assert 4 <= host.now <= 4 + async_wait.LOOK_EVERY
+    assert 4 <= host.now <= 4 + _check.LOOK_EVERY
     assert states(answer)["j1.1"] in ("failed", "lost")
     assert running(answer) == ["j2.1"]
 
@@ -436,7 +436,7 @@ def test_a_file_that_changes_unseen_is_found_all_the_same(host: Host, monkeypatc
     monkeypatch.setattr(host, "_files", set)
     host.at(3.5, lambda: host.end("j1.1", rc=0))
     assert states(host.check(["j1.1"], hold=30)) == {"j1.1": "succeeded"}
-    assert host.now <= 3.5 + async_wait.LOOK_EVERY
+    assert host.now <= 3.5 + _check.LOOK_EVERY
 
 
 def test_without_inotify_an_end_is_seen_soon(host: Host) -> None:
@@ -444,7 +444,7 @@ def test_without_inotify_an_end_is_seen_soon(host: Host) -> None:
     host.start("j1.1")
     host.at(3.55, lambda: host.end("j1.1", rc=0))
     assert states(host.check(["j1.1"], hold=30)) == {"j1.1": "succeeded"}
-    assert host.now <= 3.55 + async_wait.BLIND_LOOK_EVERY
+    assert host.now <= 3.55 + _check.BLIND_LOOK_EVERY
 
 
 @pytest.mark.parametrize("has_inotify", [True, False])
@@ -476,7 +476,7 @@ def test_looking_takes_a_small_part_of_the_time_however_long_it_takes(host: Host
 
 
 def test_results_above_the_byte_limit_come_in_several_reports(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(async_wait, "MAX_REPORT_BYTES", 1000)
+    monkeypatch.setattr(_check, "MAX_REPORT_BYTES", 1000)
     jobs = [f"j{number}.1" for number in range(10)]
     for jid in jobs:
         host.end(jid, stdout="x" * 400)
@@ -496,7 +496,7 @@ def test_results_above_the_byte_limit_come_in_several_reports(host: Host, monkey
 
 
 def test_a_result_above_the_byte_limit_is_reported_alone(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(async_wait, "MAX_REPORT_BYTES", 10)
+    monkeypatch.setattr(_check, "MAX_REPORT_BYTES", 10)
     for number in range(2):
         host.end(f"j{number}.1", stdout="x" * 400)
     answer = host.check(["j0.1", "j1.1"], hold=30)
@@ -723,7 +723,7 @@ def test_a_real_job_is_reported_when_its_result_is_written(
 def test_a_real_job_that_is_killed_is_lost(
     folder: Path, wrapper: Callable[..., subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(async_wait, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(_check, "LOOK_EVERY", 0.05)
     process = wrapper(REAL)
     assert running(Check(request(folder, [REAL]), no_command).run()) == [REAL]
     process.kill()

@@ -1,0 +1,264 @@
+# Copyright (c) 2026, the inflight.jobs contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# The folder of a batch in the job directory: which jobs it has, whether its supervisor lives, what its jobs log.
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import re
+import shutil
+import stat
+import typing as t
+
+# Beside the job files, where async_wrapper never looks. Below it are one folder for each batch, and one for the ids.
+FOLDER = ".inflight"
+_IDS = "ids"
+
+_NUMBER = re.compile(r"j[0-9]{1,20}")
+_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,99}")
+_MAX_MANIFEST_BYTES = 256 * 1024 * 1024
+
+
+class BatchError(Exception):
+    """A batch cannot be started or found; the message says why and what to do."""
+
+
+def is_batch_id(value: object) -> bool:
+    """Whether value can name a batch, and so is safe as the name of a file."""
+    return isinstance(value, str) and _ID.fullmatch(value) is not None
+
+
+def number_of(jid: str) -> str:
+    """The number of the batch that a job with this id would belong to: what stands in front of the dot."""
+    return jid.split(".", maxsplit=1)[0]
+
+
+class BatchFolder:
+    """The folder of one batch.
+
+    It holds batch.json (the manifest: what the batch was asked for), lock (held by the supervisor as long as it lives),
+    log (a JSON line for each attempt that ended), and what running jobs print.
+    """
+
+    def __init__(self, directory: str, number: str) -> None:
+        """
+        :param directory: the job directory, opened and found good before (JobDirectory).
+        :param number: j and digits; the ids of its jobs begin with it.
+        """
+        if not _NUMBER.fullmatch(number):
+            raise ValueError(f"{number!r} is no number of a batch")
+        self.directory = directory
+        self.number = number
+        self.path = os.path.join(directory, FOLDER, number)
+        self._ended: dict[str, dict[str, t.Any]] = {}
+        self._offset = 0
+
+    @classmethod
+    def of_job(cls, directory: str, jid: str) -> BatchFolder | None:
+        """The folder of the batch that a job belongs to; None when it belongs to none."""
+        number = number_of(jid)
+        if not _NUMBER.fullmatch(number):
+            return None
+        folder = cls(directory, number)
+        return folder if folder.exists() else None
+
+    def exists(self) -> bool:
+        """Whether there is such a folder, and nobody else could have put it there."""
+        return all(_is_ours(path) for path in (os.path.dirname(self.path), self.path))
+
+    def make(self, manifest: dict[str, t.Any]) -> None:
+        """Make the folder.
+
+        :param manifest: what Batches.manifest returns later; of JSON types.
+        :raises BatchError: when there is one already, or it cannot be made.
+        """
+        try:
+            _make_private(os.path.dirname(self.path))
+            os.mkdir(self.path, 0o700)
+            with open(self._open("batch.json", os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w", encoding="utf-8") as file:
+                json.dump(manifest, file)
+        except OSError as ex:
+            raise BatchError(f"cannot make the folder of the batch {self.path}: {ex.strerror}") from ex
+
+    def manifest(self) -> dict[str, t.Any]:
+        """What the batch was asked for.
+
+        :raises BatchError: when that cannot be read.
+        """
+        try:
+            with open(self._open("batch.json", os.O_RDONLY), "rb") as file:
+                if os.fstat(file.fileno()).st_size > _MAX_MANIFEST_BYTES:
+                    raise ValueError
+                manifest = json.load(file)
+        except OSError as ex:
+            raise BatchError(f"cannot read {self.file('batch.json')}: {ex.strerror}") from ex
+        except ValueError:
+            manifest = None
+        if not isinstance(manifest, dict) or not isinstance(manifest.get("jobs"), list):
+            raise BatchError(f"{self.file('batch.json')} is damaged: give the batch another id")
+        return manifest
+
+    def supervise(self) -> int:
+        """Become the supervisor, for as long as the returned descriptor, or a copy of it, is open.
+
+        :raises OSError: when somebody else is, or the file system knows no locks.
+        """
+        fd = self._open("lock", os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            pid = str(os.getpid()).encode()
+            os.ftruncate(fd, 0)
+            os.write(fd, pid)
+        except OSError:
+            os.close(fd)
+            raise
+        return fd
+
+    def supervisor(self) -> int | None:
+        """The pid of the supervisor; None when it does not live."""
+        try:
+            fd = self._open("lock", os.O_RDONLY)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as ex:
+            text = os.read(fd, 32)
+            # A lock that cannot be asked for says nothing: then the supervisor counts as alive, and its jobs as open.
+            return int(text) if ex.errno in (errno.EAGAIN, errno.EACCES) and text.isdigit() else 0
+        finally:
+            os.close(fd)
+        return None
+
+    def log(self, jid: str, **fields: t.Any) -> None:
+        """Note how an attempt of a job ended; the last line of a job counts."""
+        line = json.dumps({"jid": jid, **fields}) + "\n"
+        fd = self._open("log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        try:
+            os.write(fd, line.encode())  # in one piece: other jobs of the batch do the same
+        finally:
+            os.close(fd)
+
+    def logged(self, jid: str) -> dict[str, t.Any]:
+        """What was noted of the last attempt of a job; empty when nothing was."""
+        if jid not in self._ended:
+            self._read_log()
+        return self._ended.get(jid, {})
+
+    def _read_log(self) -> None:
+        try:
+            with open(self._open("log", os.O_RDONLY), "rb") as file:
+                file.seek(self._offset)
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        break
+                    self._offset += len(line)
+                    try:
+                        entry = json.loads(line)
+                        self._ended[entry["jid"]] = entry
+                    except (ValueError, TypeError, KeyError):
+                        continue
+        except OSError:
+            return
+
+    def file(self, name: str) -> str:
+        """The path of a file in the folder."""
+        return os.path.join(self.path, name)
+
+    def _open(self, name: str, flags: int) -> int:
+        return os.open(self.file(name), flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+    def delete(self) -> None:
+        """Delete the folder of a batch that has ended."""
+        if self.exists():
+            shutil.rmtree(self.path, ignore_errors=True)
+
+
+class BatchId:
+    """The name of a batch on this host; locked while it is open, so that two runs do not both start it."""
+
+    def __init__(self, directory: str, name: str, keep: bool) -> None:
+        """
+        :param name: the id that the user gave, or the number of the batch.
+        :param keep: whether the name is to be found later; else it serves as a lock alone.
+        :raises BatchError: when the name cannot be used, or its file cannot.
+        """
+        if not is_batch_id(name):
+            raise BatchError(f"{name!r} is no id of a batch")
+        self._directory = directory
+        self._keep = keep
+        folder = os.path.join(directory, FOLDER, _IDS)
+        self._path = os.path.join(folder, name)
+        try:
+            _make_private(os.path.dirname(folder))
+            _make_private(folder)
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+        except OSError as ex:
+            raise BatchError(f"cannot use {self._path}: {ex.strerror}") from ex
+
+    def latest(self) -> BatchFolder | None:
+        """The last batch of this name; None when there is none."""
+        number = os.pread(self._fd, 64, 0).decode("ascii", "replace")
+        if not _NUMBER.fullmatch(number):
+            return None
+        folder = BatchFolder(self._directory, number)
+        return folder if folder.exists() else None
+
+    def set_latest(self, folder: BatchFolder) -> None:
+        """Make this the last batch of this name."""
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, folder.number.encode(), 0)
+
+    def __enter__(self) -> BatchId:
+        return self
+
+    def __exit__(self, *dummy_exception: object) -> None:
+        if not self._keep:
+            os.unlink(self._path)
+        os.close(self._fd)
+
+
+def find(directory: str, name: str) -> BatchFolder:
+    """The last batch of this name.
+
+    :raises BatchError: when there is none.
+    """
+    if not is_batch_id(name):
+        raise BatchError(f"{name!r} is no id of a batch")
+    path = os.path.join(directory, FOLDER, _IDS, name)
+    if os.path.lexists(path):
+        with BatchId(directory, name, keep=True) as batch_id:
+            folder = batch_id.latest()
+        if folder is not None:
+            return folder
+    raise BatchError(f"there is no batch {name!r} in the job directory {directory}")
+
+
+def _make_private(path: str) -> None:
+    """Make a folder that nobody else can enter, if there is none.
+
+    :raises BatchError: when there is one that somebody else could write to.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+    if not _is_ours(path):
+        raise BatchError(f"{path} belongs to somebody else, or others may write to it: remove it")
+
+
+def _is_ours(path: str) -> bool:
+    """Whether path is a folder of ours (or of the owner of the job directory) that nobody else can write to."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return False
+    owner = os.stat(os.path.dirname(path)).st_uid
+    private = not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return stat.S_ISDIR(found.st_mode) and found.st_uid in (os.geteuid(), owner) and private

@@ -1,0 +1,285 @@
+# Copyright (c) 2026, the inflight.jobs contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# The supervisor of a batch: keeps the window full, enforces limits, starts failed jobs again, and goes away.
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import os
+import select
+import signal
+import time
+import typing as t
+
+from ansible_collections.inflight.jobs.plugins.module_utils import (
+    _attempt,
+    _batch_folder,
+    _jobs,
+    _processes,
+    _zygote,
+)
+
+# How often to see whether processes that were told to end have ended, and whether a job lives whose zygote has died.
+LOOK_EVERY = 0.1
+
+
+class Plan(t.NamedTuple):
+    """What there is to run. order: places of the jobs to run, in the order to start them."""
+
+    jobs: list[_zygote.Job]
+    payloads: list[_zygote.Payload]
+    order: list[int]
+
+
+class Limits(t.NamedTuple):
+    """What the batch was asked for; times in seconds, 0 for none.
+
+    window: how many jobs run at once. on_failure: continue, drain or cancel, at the failure with this number.
+    """
+
+    window: int
+    timeout: float
+    grace: float
+    total_timeout: float
+    on_failure: str
+    max_failures: int
+    retries: int
+    retry_delay: float
+    start_delay: float
+
+
+class _Running:
+    """A job that runs: since when, until when it may, and what it becomes if it was told to end."""
+
+    def __init__(self, attempt: _attempt.Attempt, due: float, number: int) -> None:
+        self.attempt = attempt
+        self.due = due
+        self.number = number
+        self.tree: _processes.Tree | None = None
+        self.sentence: tuple[str, str] | None = None
+        self.kill_at = float("inf")
+        self.told = False
+        self.gone = False
+
+
+class Pool:
+    """Runs the jobs of one batch. Everything happens in one loop; what it waits for is told by the zygotes."""
+
+    def __init__(
+        self,
+        directory: _jobs.JobDirectory,
+        folder: _batch_folder.BatchFolder,
+        plan: Plan,
+        limits: Limits,
+        clock: t.Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._directory = directory
+        self._folder = folder
+        self._jobs = plan.jobs
+        self._payloads = plan.payloads
+        self._limits = limits
+        self._clock = clock
+        self._queue = plan.order[::-1]
+        self._again: list[tuple[float, int, int]] = []  # when, which job, number of the attempt
+        self._running: dict[int, _Running] = {}
+        self._zygotes: dict[int, _zygote.Zygote] = {}
+        self._orphans: set[int] = set()
+        self._failures = 0
+        self._told_to_end = False
+        self._drained = False
+        self._not_before = 0.0
+        self._total_due = clock() + limits.total_timeout if limits.total_timeout else float("inf")
+
+    def run(self) -> None:
+        """Return when every job has ended."""
+        woken, wake = os.pipe()
+        for fd in (woken, wake):
+            os.set_blocking(fd, False)
+        signal.signal(signal.SIGTERM, self._on_term)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        while self._queue or self._again or self._running:
+            self._fill()
+            if not (self._queue or self._again or self._running):
+                break
+            sockets = {zygote.socket: payload for payload, zygote in self._zygotes.items()}
+            pause = max(0.0, self._next_moment() - self._clock())
+            waited_for: list[t.Any] = [woken, *sockets]
+            for one in select.select(waited_for, (), (), min(pause, 3600.0))[0]:
+                if one == woken:
+                    os.read(woken, 4096)
+                else:
+                    self._listen(sockets[one])
+            self._enforce()
+        for zygote in self._zygotes.values():
+            zygote.close()
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(zygote.pid, 0)
+
+    def _on_term(self, *dummy: object) -> None:
+        self._told_to_end = True
+
+    def _fill(self) -> None:
+        """Start jobs as long as there is room in the window, and any that may start."""
+        while len(self._running) < self._limits.window:
+            now = self._clock()
+            if now < self._not_before:
+                return
+            if self._again and self._again[0][0] <= now:
+                dummy, index, number = heapq.heappop(self._again)
+            elif self._queue:
+                index, number = self._queue.pop(), 1
+            else:
+                return
+            self._start(index, number)
+            self._not_before = now + self._limits.start_delay
+
+    def _start(self, index: int, number: int) -> None:
+        last = number > self._limits.retries
+        place = self._jobs[index].payload
+        attempt = _attempt.Attempt(self._directory, self._folder, self._jobs[index].jid, number, last)
+        for dummy in range(2):
+            if place not in self._zygotes:
+                self._zygotes[place] = _zygote.Zygote(self._directory, self._folder, self._jobs, self._payloads[place])
+            if self._zygotes[place].start(index, number, last):
+                break
+            self._bury(place)
+        due = self._clock() + self._limits.timeout if self._limits.timeout else float("inf")
+        self._running[index] = _Running(attempt, due, number)
+
+    def _listen(self, place: int) -> None:
+        events = self._zygotes[place].events()
+        if events is None:
+            self._bury(place)
+            return
+        for event in events:
+            running = self._running[event.place]
+            if event.kind == "started":
+                running.tree = _processes.Tree(int(event.value))
+                if self._limits.timeout:
+                    running.due = self._clock() + self._limits.timeout
+            else:
+                running.gone = True
+                if running.sentence is None:
+                    self._ended(event.place, event.value)
+
+    def _bury(self, place: int) -> None:
+        """A zygote has died: its jobs run on, but nobody waits for them."""
+        zygote = self._zygotes.pop(place)
+        zygote.close()
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(zygote.pid, 0)
+        self._orphans.update(zygote.jobs)
+
+    def _ended(self, index: int, outcome: str) -> None:
+        running = self._running.pop(index)
+        if outcome == _attempt.AGAIN and self._drained:
+            with contextlib.suppress(OSError):
+                outcome = running.attempt.settle(_jobs.CANCELLED, "")
+        if outcome == _attempt.AGAIN:
+            delay = self._limits.retry_delay * 2 ** (running.number - 1)
+            heapq.heappush(self._again, (self._clock() + delay, index, running.number + 1))
+        elif outcome != _jobs.SUCCEEDED:
+            self._failures += 1
+            if self._failures >= self._limits.max_failures:
+                if self._limits.on_failure != "continue":
+                    self._drain("another job of the batch failed")
+                if self._limits.on_failure == "cancel":
+                    self._end_all(_jobs.CANCELLED, "another job of the batch failed")
+
+    def _drain(self, reason: str) -> None:
+        """Start nothing any more."""
+        self._drained = True
+        waiting = [(index, 0) for index in self._queue[::-1]]
+        waiting.extend((index, number - 1) for dummy, index, number in self._again)
+        self._queue.clear()
+        self._again.clear()
+        for index, number in waiting:
+            attempt = _attempt.Attempt(self._directory, self._folder, self._jobs[index].jid, number, True)
+            with contextlib.suppress(OSError):
+                attempt.settle(_jobs.CANCELLED, f"not started: {reason}")
+
+    def _end_all(self, state: str, reason: str) -> None:
+        for index in list(self._running):
+            self._end(index, state, reason)
+
+    def _end(self, index: int, state: str, reason: str) -> None:
+        """Tell a job to end; what it becomes is written when its last process has gone."""
+        running = self._running[index]
+        if running.sentence is not None:
+            return
+        running.sentence = (state, reason)
+        with contextlib.suppress(OSError):
+            running.attempt.stop()
+        running.kill_at = self._clock() + self._limits.grace
+
+    def _enforce(self) -> None:
+        now = self._clock()
+        if self._told_to_end or now >= self._total_due:
+            by = "cancelled" if self._told_to_end else f"the total_timeout of {self._limits.total_timeout:g} s passed"
+            self._drain(by)
+            self._end_all(_jobs.CANCELLED if self._told_to_end else _jobs.TIMED_OUT, by)
+            self._told_to_end = False
+            self._total_due = float("inf")
+        for index, running in list(self._running.items()):
+            if running.sentence is None and now >= running.due:
+                self._end(index, _jobs.TIMED_OUT, f"its timeout of {self._limits.timeout:g} s passed")
+            if running.sentence is not None:
+                self._carry_out(index, running)
+        for index in list(self._orphans):
+            self._look_at_orphan(index)
+
+    def _carry_out(self, index: int, running: _Running) -> None:
+        """See whether a job that was told to end is gone; end it by force when its grace is over."""
+        if running.tree is None and index not in self._orphans:
+            return  # its zygote has not told yet who it is
+        alive = running.tree is not None and running.tree.look()
+        if running.tree is not None and alive:
+            if self._clock() >= running.kill_at:
+                running.tree.send(signal.SIGKILL)
+            elif not running.told:
+                running.told = True
+                running.tree.send(signal.SIGTERM)
+                running.tree.send(signal.SIGCONT)  # a process that is stopped sees a signal only when it goes on
+        elif running.gone or index in self._orphans:
+            self._orphans.discard(index)
+            state, reason = running.sentence or (_jobs.LOST, "")
+            with contextlib.suppress(OSError):
+                state = running.attempt.settle(state, reason)
+            self._ended(index, state)
+
+    def _look_at_orphan(self, index: int) -> None:
+        """See what became of a job whose zygote has died; if it wrote no result, nobody will."""
+        running = self._running.get(index)
+        if running is None or running.sentence is not None:
+            return
+        jid = self._jobs[index].jid
+        found = self._directory.read(jid)
+        if found.state == _jobs.RUNNING and _processes.is_alive(found.process):
+            return
+        # It may have ended between the two looks.
+        found = self._directory.read(jid)
+        self._orphans.discard(index)
+        state = found.state
+        if state in _jobs.OPEN_STATES:
+            state = _jobs.LOST
+            with contextlib.suppress(OSError):
+                state = running.attempt.settle(state, "the process that started it was killed")
+        self._ended(index, state)
+
+    def _next_moment(self) -> float:
+        """When there is something to do even if nothing happens."""
+        now = self._clock()
+        moments = [self._total_due]
+        room = len(self._running) < self._limits.window
+        if room and self._again:
+            moments.append(max(self._again[0][0], self._not_before))
+        if room and self._queue:
+            moments.append(self._not_before)
+        moments.extend(now + LOOK_EVERY if running.sentence else running.due for running in self._running.values())
+        if self._orphans:
+            moments.append(now + LOOK_EVERY)
+        return min(moments)
