@@ -62,6 +62,11 @@ class Attempt:
         """From now on end leaves the job file alone: whoever calls this says by settle what the job became."""
         os.close(os.open(self._stop, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
 
+    def let_go(self) -> None:
+        """Undo stop, for a job that had ended before it could be stopped."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._stop)
+
     def end(self, status: int) -> str:
         """Make the job file out of what was printed.
 

@@ -219,7 +219,7 @@ class Check:
                 job.gone = False
                 self._began(job, living[job.jid])
                 continue
-            if job.folder and not job.gone:
+            if job.folder and not job.gone and job.folder.supervisor() is not None:
                 job.gone = True  # whoever started it may be about to write what became of it: look once more
                 continue
             # It may have ended, with its result written, between the look at its file and the look for its process.

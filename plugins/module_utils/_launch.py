@@ -179,7 +179,7 @@ def _set_up(
         _zygote.Job(f"{folder.number}.{index}", job["payload"], job["params"], job["environment"])
         for index, job in enumerate(order["jobs"])
     ]
-    return _pool.Pool(directory, folder, _pool.Plan(to_run, payloads, own), _pool.Limits(**limits))
+    return _pool.Pool(_zygote.Batch(directory, folder, to_run, payloads), own, _pool.Limits(**limits))
 
 
 def _window(wanted: int | str | None) -> int:
@@ -217,9 +217,11 @@ def _left_behind(folder: BatchFolder, directory: _jobs.JobDirectory) -> dict[str
     found = {}
     for job in folder.manifest()["jobs"]:
         if _jobs.is_job_id(job["jid"]):
-            process = directory.read(job["jid"]).process
-            if _processes.is_alive(process):
-                found[job["jid"]] = t.cast("list[t.Any]", process)[0]
+            job_file = directory.read(job["jid"])
+            if _processes.is_alive(job_file.process):
+                pid = t.cast("list[t.Any]", job_file.process)[0]
+                if _processes.owner(pid) == job_file.owner:
+                    found[job["jid"]] = pid
     return found
 
 
@@ -230,7 +232,8 @@ def _replace(folder: BatchFolder, directory: _jobs.JobDirectory, name: str) -> N
     """
     grace = float(folder.manifest().get("grace") or 0)
     supervisor = folder.supervisor()
-    if supervisor:
+    # What stands in the lock is only as good as its owner: no signal to processes of anybody else.
+    if supervisor and _processes.owner(supervisor) == os.stat(folder.file("lock")).st_uid:
         os.kill(supervisor, signal.SIGTERM)
     until = time.monotonic() + grace + END_MARGIN
     while folder.supervisor() is not None:

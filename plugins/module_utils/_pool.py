@@ -17,7 +17,6 @@ import typing as t
 
 from ansible_collections.inflight.jobs.plugins.module_utils import (
     _attempt,
-    _batch_folder,
     _jobs,
     _processes,
     _zygote,
@@ -25,14 +24,8 @@ from ansible_collections.inflight.jobs.plugins.module_utils import (
 
 # How often to see whether processes that were told to end have ended, and whether a job lives whose zygote has died.
 LOOK_EVERY = 0.1
-
-
-class Plan(t.NamedTuple):
-    """What there is to run. order: places of the jobs to run, in the order to start them."""
-
-    jobs: list[_zygote.Job]
-    payloads: list[_zygote.Payload]
-    order: list[int]
+# In the place of a payload: of the zygote that starts what cannot be kept warm.
+_COLD = -1
 
 
 class Limits(t.NamedTuple):
@@ -71,22 +64,22 @@ class Pool:
 
     def __init__(
         self,
-        directory: _jobs.JobDirectory,
-        folder: _batch_folder.BatchFolder,
-        plan: Plan,
+        batch: _zygote.Batch,
+        order: list[int],
         limits: Limits,
         clock: t.Callable[[], float] = time.monotonic,
     ) -> None:
-        self._directory = directory
-        self._folder = folder
-        self._jobs = plan.jobs
-        self._payloads = plan.payloads
+        """
+        :param order: places of the jobs to run, in the order to start them.
+        """
+        self._batch = batch
         self._limits = limits
         self._clock = clock
-        self._queue = plan.order[::-1]
+        self._queue = order[::-1]
         self._again: list[tuple[float, int, int]] = []  # when, which job, number of the attempt
         self._running: dict[int, _Running] = {}
         self._zygotes: dict[int, _zygote.Zygote] = {}
+        self._broken: set[int] = set()
         self._orphans: set[int] = set()
         self._failures = 0
         self._told_to_end = False
@@ -139,16 +132,31 @@ class Pool:
 
     def _start(self, index: int, number: int) -> None:
         last = number > self._limits.retries
-        place = self._jobs[index].payload
-        attempt = _attempt.Attempt(self._directory, self._folder, self._jobs[index].jid, number, last)
-        for dummy in range(2):
-            if place not in self._zygotes:
-                self._zygotes[place] = _zygote.Zygote(self._directory, self._folder, self._jobs, self._payloads[place])
-            if self._zygotes[place].start(index, number, last):
-                break
-            self._bury(place)
+        attempt = _attempt.Attempt(self._batch.directory, self._batch.folder, self._batch.jobs[index].jid, number, last)
         due = self._clock() + self._limits.timeout if self._limits.timeout else float("inf")
         self._running[index] = _Running(attempt, due, number)
+        place = self._place_of(index)
+        try:
+            if place not in self._zygotes:
+                self._zygotes[place] = _zygote.Zygote(self._batch, None if place == _COLD else place)
+        except OSError as ex:
+            with contextlib.suppress(OSError):
+                attempt.settle(_jobs.LOST, f"no process could be started for it: {ex.strerror}")
+            self._ended(index, _jobs.LOST)
+            return
+        if not self._zygotes[place].start(index, number, last):
+            self._put_back(index)
+            self._bury(place)
+
+    def _place_of(self, index: int) -> int:
+        """Which zygote starts a job: one for each module that can be kept warm, one for all others."""
+        place = self._batch.jobs[index].payload
+        return place if self._batch.payloads[place].warm and place not in self._broken else _COLD
+
+    def _put_back(self, index: int) -> None:
+        """Start a job later that could not be started."""
+        running = self._running.pop(index)
+        heapq.heappush(self._again, (self._clock(), index, running.number))
 
     def _listen(self, place: int) -> None:
         events = self._zygotes[place].events()
@@ -161,10 +169,12 @@ class Pool:
                 running.tree = _processes.Tree(int(event.value))
                 if self._limits.timeout:
                     running.due = self._clock() + self._limits.timeout
+            elif running.sentence is None or event.value != _attempt.STOPPED:
+                # One that was told to end may have ended by itself just before: its result stands.
+                running.attempt.let_go()
+                self._ended(event.place, event.value)
             else:
                 running.gone = True
-                if running.sentence is None:
-                    self._ended(event.place, event.value)
 
     def _bury(self, place: int) -> None:
         """A zygote has died: its jobs run on, but nobody waits for them."""
@@ -172,7 +182,16 @@ class Pool:
         zygote.close()
         with contextlib.suppress(ChildProcessError):
             os.waitpid(zygote.pid, 0)
-        self._orphans.update(zygote.jobs)
+        if zygote.ready or place == _COLD:
+            self._orphans.update(zygote.jobs)
+            return
+        # It died while it loaded its module, so it has forked nothing: the module runs in processes of its own then.
+        self._broken.add(place)
+        for index in zygote.jobs:
+            if self._running[index].sentence is None:
+                self._put_back(index)
+            else:
+                self._orphans.add(index)
 
     def _ended(self, index: int, outcome: str) -> None:
         running = self._running.pop(index)
@@ -198,7 +217,9 @@ class Pool:
         self._queue.clear()
         self._again.clear()
         for index, number in waiting:
-            attempt = _attempt.Attempt(self._directory, self._folder, self._jobs[index].jid, number, True)
+            attempt = _attempt.Attempt(
+                self._batch.directory, self._batch.folder, self._batch.jobs[index].jid, number, True
+            )
             with contextlib.suppress(OSError):
                 attempt.settle(_jobs.CANCELLED, f"not started: {reason}")
 
@@ -256,12 +277,12 @@ class Pool:
         running = self._running.get(index)
         if running is None or running.sentence is not None:
             return
-        jid = self._jobs[index].jid
-        found = self._directory.read(jid)
+        jid = self._batch.jobs[index].jid
+        found = self._batch.directory.read(jid)
         if found.state == _jobs.RUNNING and _processes.is_alive(found.process):
             return
         # It may have ended between the two looks.
-        found = self._directory.read(jid)
+        found = self._batch.directory.read(jid)
         self._orphans.discard(index)
         state = found.state
         if state in _jobs.OPEN_STATES:

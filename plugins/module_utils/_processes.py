@@ -58,6 +58,14 @@ def is_alive(identified: object) -> bool:
     return True
 
 
+def owner(pid: int) -> int | None:
+    """The user id of a process; None when it has ended, or where /proc does not exist."""
+    try:
+        return _user_of(pid)
+    except OSError:
+        return None
+
+
 def boot_id() -> str:
     """Something that is another one after a reboot; empty where the system does not tell."""
     try:

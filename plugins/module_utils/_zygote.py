@@ -31,6 +31,10 @@ from ansible_collections.inflight.jobs.plugins.module_utils import _attempt, _ba
 # Read by the interpreter or the C library when a process starts: a job that sets one of them needs a new process.
 _READ_AT_START = ("PYTHON", "LD_", "LC_", "LANG", "MALLOC_", "DYLD_")
 
+# How often, and after how many seconds each time, to try again where no process can be started.
+FORK_TRIES = 50
+FORK_PAUSE = 0.1
+
 _ANSIBLE = ("ansible", "ansible_collections")
 _MODULES = ("ansible.modules.", "ansible.legacy.")
 
@@ -72,9 +76,18 @@ class Job(t.NamedTuple):
         return any(name.startswith(_READ_AT_START) for name in self.environment)
 
 
+class Batch(t.NamedTuple):
+    """What a batch consists of. Supervisor and zygotes know a job, and a payload, by its place in these lists."""
+
+    directory: _jobs.JobDirectory
+    folder: _batch_folder.BatchFolder
+    jobs: list[Job]
+    payloads: list[Payload]
+
+
 class Event(t.NamedTuple):
     """What a zygote tells of the job at this place: kind is started (then value is its pid) or ended (then it is what
-    Attempt.end returned)."""
+    Attempt.end returned). Or of itself: ready."""
 
     kind: str
     place: int
@@ -84,21 +97,21 @@ class Event(t.NamedTuple):
 class Zygote:
     """The supervisor's end of a zygote."""
 
-    def __init__(
-        self, directory: _jobs.JobDirectory, folder: _batch_folder.BatchFolder, jobs: list[Job], payload: Payload
-    ) -> None:
+    def __init__(self, batch: Batch, warm: int | None) -> None:
         """Fork it.
 
-        :param jobs: all jobs of the batch; the zygote knows them by their place in it.
+        :param warm: the place of the payload that it loads; None for one that loads none.
+        :raises OSError: when there can be no more processes.
         """
         self.jobs: set[int] = set()
+        self.ready = False
         self._buffer = b""
         self.socket, other = socket.socketpair()
-        self.pid = os.fork()
+        self.pid = _fork()
         if self.pid == 0:
             # Not the lock of the supervisor, and not its ends of other zygotes: they tell by closing that it has died.
-            close_all_but({0, 1, 2, other.fileno(), *directory.descriptors()})
-            _in_child(lambda: _Server(other, directory, folder, jobs, payload).run())
+            close_all_but({0, 1, 2, other.fileno(), *batch.directory.descriptors()})
+            _in_child(lambda: _Server(other, batch, warm).run())
         other.close()
 
     def start(self, index: int, attempt: int, last: bool) -> bool:
@@ -123,7 +136,9 @@ class Zygote:
         events = []
         for line in lines:
             kind, index, value = line.decode().split()
-            events.append(Event(kind, int(index), value))
+            self.ready = True
+            if kind != "ready":
+                events.append(Event(kind, int(index), value))
             if kind == "ended":
                 self.jobs.discard(int(index))
         return events
@@ -136,20 +151,12 @@ class Zygote:
 class _Server:
     """The zygote's own end: reads orders, forks, waits for its children."""
 
-    def __init__(
-        self,
-        orders: socket.socket,
-        directory: _jobs.JobDirectory,
-        folder: _batch_folder.BatchFolder,
-        jobs: list[Job],
-        payload: Payload,
-    ) -> None:
+    def __init__(self, orders: socket.socket, batch: Batch, warm: int | None) -> None:
         self._orders: socket.socket | None = orders
-        self._directory = directory
-        self._folder = folder
-        self._jobs = jobs
-        self._payload = payload
+        self._directory, self._folder, self._jobs, self._payloads = batch
+        self._warm = warm
         self._running: dict[int, tuple[int, _attempt.Attempt]] = {}
+        self._said: dict[int, str] = {}
         # Each job says here, as the last thing it does, what it became. Not by its exit code: that is the module's.
         self._reports, self._report = os.pipe()
         self._woken, self._wake = os.pipe()
@@ -166,8 +173,8 @@ class _Server:
         # It serves until its last job has ended, also when the supervisor is told to go.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        if self._payload.warm:
-            _run_up_to_module(self._payload, self._folder, self._serve_warm)
+        if self._warm is not None:
+            _run_up_to_module(self._payloads[self._warm], self._folder, self._serve_warm)
         self._run = None
         self._serve()
 
@@ -179,6 +186,7 @@ class _Server:
 
     def _serve(self) -> None:
         self._settle_down()
+        self._tell("ready", 0, "-")
         pending = b""
         while self._orders is not None or self._running:
             waited_for: list[t.Any] = [self._woken, *([self._orders] if self._orders else [])]
@@ -218,7 +226,13 @@ class _Server:
     def _start(self, index: int, number: int, last: bool) -> None:
         job = self._jobs[index]
         attempt = _attempt.Attempt(self._directory, self._folder, job.jid, number, last)
-        pid = os.fork()
+        try:
+            pid = _fork()
+        except OSError as ex:
+            with contextlib.suppress(OSError):
+                attempt.settle(_jobs.LOST, f"no process could be started for it: {ex.strerror}")
+            self._tell("ended", index, _jobs.LOST)
+            return
         if pid == 0:
             _in_child(lambda: self._in_job(index, job, attempt))
         self._running[pid] = (index, attempt)
@@ -243,9 +257,9 @@ class _Server:
             if pid in self._running:
                 ended.append((*self._running.pop(pid), status))
         # Only now: whoever has gone has reported before.
-        said = self._read_reports() if ended else {}
+        self._read_reports()
         for index, attempt, status in ended:
-            outcome = said.get(index)
+            outcome = self._said.pop(index, None)
             if outcome is None:
                 try:
                     outcome = attempt.end(status)
@@ -255,15 +269,13 @@ class _Server:
                 self._learn(self._jobs[index].jid)
             self._tell("ended", index, outcome)
 
-    def _read_reports(self) -> dict[int, str]:
-        said = {}
+    def _read_reports(self) -> None:
         with contextlib.suppress(BlockingIOError):
             # One line is written in one piece, and read in one piece as long as they fit.
             while True:
                 for line in os.read(self._reports, 1 << 20).split(b"\n")[:-1]:
                     index, outcome = line.split()
-                    said[int(index)] = outcome.decode()
-        return said
+                    self._said[int(index)] = outcome.decode()
 
     def _in_job(self, index: int, job: Job, attempt: _attempt.Attempt) -> None:
         """The whole life of the process of one job."""
@@ -281,7 +293,7 @@ class _Server:
             time.tzset()
         tempfile.tempdir = None
         if self._run is None or job.needs_start:
-            status = _run_as_process(self._payload, job, self._folder)
+            status = _run_as_process(self._payloads[job.payload], job, self._folder)
         else:
             status = self._run(job)
         if os.getpid() != pid:
@@ -298,6 +310,18 @@ def close_all_but(descriptors: set[int]) -> None:
         if int(name) not in descriptors:
             with contextlib.suppress(OSError):
                 os.close(int(name))
+
+
+def _fork() -> int:
+    """Fork, and try again for a while where there are too many processes: some of them may be about to end.
+
+    :raises OSError: when there are still too many.
+    """
+    for dummy in range(FORK_TRIES - 1):
+        with contextlib.suppress(OSError):
+            return os.fork()
+        time.sleep(FORK_PAUSE)
+    return os.fork()
 
 
 def _in_child(body: t.Callable[[], None]) -> t.NoReturn:
@@ -345,9 +369,8 @@ def _run_up_to_module(payload: Payload, folder: _batch_folder.BatchFolder, serve
 
 def forget_own_archive() -> None:
     """Look for nothing any more in the archive that our own module was brought in: it is deleted when that ends."""
-    for path in {os.path.dirname(path) for path in _packages()[_ANSIBLE[0]].__path__}:
-        while path in sys.path:
-            sys.path.remove(path)
+    archives = {os.path.dirname(path) for path in _packages()[_ANSIBLE[0]].__path__}
+    sys.path[:] = [path for path in sys.path if path not in archives or os.path.isdir(path)]
 
 
 def _packages() -> dict[str, t.Any]:
