@@ -21,7 +21,7 @@ import time
 import typing as t
 from pathlib import Path
 
-from .fleet.system import eventually
+from .fleet.system import eventually, parents
 
 # No single run of Ansible in these tests takes anything like that, however busy the machine is.
 RUN_LIMIT = 120.0
@@ -143,8 +143,12 @@ class Run:
         return Outcome(self._process.returncode, stdout, stderr, results, list(self._lines))
 
     def kill(self) -> None:
-        """End the run with SIGKILL."""
-        self._process.kill()
+        """End the run with SIGKILL: all its processes, of which each worker leads a session of its own."""
+        doomed = {self._process.pid}
+        table = parents()
+        while more := {pid for pid, parent in table.items() if parent in doomed} - doomed:
+            doomed |= more
+        kill(doomed)
         self._process.wait()
 
     def stop(self) -> None:

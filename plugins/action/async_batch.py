@@ -14,7 +14,7 @@ from ansible.utils.display import Display
 from ansible_collections.inflight.jobs.plugins.plugin_utils._batch import Batch, result_of
 from ansible_collections.inflight.jobs.plugins.plugin_utils._batch_tasks import BadTask
 from ansible_collections.inflight.jobs.plugins.plugin_utils._batches import BatchError
-from ansible_collections.inflight.jobs.plugins.plugin_utils._contact import refuse_other_platforms
+from ansible_collections.inflight.jobs.plugins.plugin_utils._contact import refuse_mitogen, refuse_other_platforms
 from ansible_collections.inflight.jobs.plugins.plugin_utils._payloads import UnknownCore
 from ansible_collections.inflight.jobs.plugins.plugin_utils._wait_options import BadOption
 
@@ -39,6 +39,7 @@ class ActionModule(ActionBase):
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         del tmp  # tmp no longer has any effect
         refuse_other_platforms(self._connection, "async_batch")
+        refuse_mitogen(self._connection, "async_batch")
         no_log = bool(self._task.no_log)
         with contextlib.ExitStack() as open_files:
             try:

@@ -46,7 +46,7 @@ class Attempt:
         self._started_at = time.time()
         self._out = folder.file(f"{jid}.out")
         self._err = folder.file(f"{jid}.err")
-        self._stop = folder.file(f"{jid}.stop")
+        self._stop = folder.stop_file(jid)
 
     def begin(self) -> None:
         """The first steps of the job's own process: lead a session, say who runs the job, print to files."""
@@ -54,6 +54,9 @@ class Attempt:
         self._directory.change_marker(self.jid, _processes.identity(os.getpid()))
         for fd, path in ((0, os.devnull), (1, self._out), (2, self._err)):
             flags = os.O_RDONLY if fd == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+            if fd and self._number > 1:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)  # the attempt before may have left a process that still prints to it
             opened = os.open(path, flags, 0o600)
             os.dup2(opened, fd)
             os.close(opened)
@@ -76,12 +79,12 @@ class Attempt:
         """
         if os.path.exists(self._stop):
             return STOPPED
+        found = self._directory.read(self.jid)
+        if found.text is not None:
+            return found.state  # its process wrote the result, and was killed before it said so
         state, data = self._outcome(status)
-        if state != _jobs.SUCCEEDED and not self._last:
-            self._log(state)
-            # The output stays: it is the result, if there is no other attempt.
-            self._directory.change_marker(self.jid, None)
-            return AGAIN
+        if state != _jobs.SUCCEEDED and not self._last and self._folder.supervisor() is not None:
+            return self._again(state, data)
         # The log first: whoever sees the result finds there how long it took.
         self._log(state)
         self._publish(data)
@@ -94,32 +97,53 @@ class Attempt:
         :raises OSError: when the job file cannot be written.
         """
         stopped = os.path.exists(self._stop)
-        data: bytes | None = _jobs.verdict(state, reason)
+        data: bytes | None = _jobs.verdict(state, reason, self._said())
         if stopped:
             os.unlink(self._stop)
+            found = self._directory.read(self.jid)
+            if found.text is not None:
+                return found.state  # it had ended by itself before it was told to
         elif state == _jobs.CANCELLED and os.path.exists(self._out):
             # Between two attempts: what the last one said is more than that there is no other.
             state, data = self._outcome(0)
             self._publish(data)
             return state
+        if state in (_jobs.TIMED_OUT, _jobs.LOST) and not self._last:
+            return self._again(state, data)
         self._log(state)
-        if state == _jobs.TIMED_OUT and not self._last:
-            with open(self._out, "wb") as file:
-                file.write(data or b"")
-            self._directory.change_marker(self.jid, None)
-            return AGAIN
         self._publish(data)
         return state
 
+    def _said(self) -> dict[str, t.Any] | None:
+        """What the module printed as its result before it was ended, if anything."""
+        with contextlib.suppress(OSError):
+            if os.path.getsize(self._out) <= _jobs.MAX_JOB_FILE_BYTES:
+                with open(self._out, "rb") as file:
+                    return _result_in(file.read())[0]
+        return None
+
+    def _again(self, state: str, data: bytes | None) -> str:
+        self._log(state)
+        if data is not None:
+            # It is the result, if there is no other attempt; and a full disk must not keep the job from that.
+            new = self._folder.file(f"{self.jid}.new")
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+            with contextlib.suppress(OSError):
+                with open(os.open(new, flags, 0o600), "wb") as file:
+                    file.write(data)
+                os.rename(new, self._out)
+        self._directory.change_marker(self.jid, None)
+        return AGAIN
+
     def _outcome(self, status: int) -> tuple[str, bytes | None]:
-        """The state that the output tells, and what to write; None for the output as it is."""
+        """The state that the output tells, and what to write; None for the output as it is, too large to be read."""
         if os.path.getsize(self._out) > _jobs.MAX_JOB_FILE_BYTES:
             return _jobs.UNREADABLE, None
         with open(self._out, "rb") as file:
             text = file.read()
         result, clean = _result_in(text)
         if result is not None:
-            return _jobs.state_of_result(result), None if clean else json.dumps(result).encode()
+            return _jobs.state_of_result(result), text if clean else json.dumps(result).encode()
         if os.WIFSIGNALED(status):
             number = os.WTERMSIG(status)
             name = signal.Signals(number).name if number in list(signal.Signals) else "unknown"
@@ -144,10 +168,23 @@ class Attempt:
         if data is None:
             self._directory.move_in(self.jid, self._out)
         else:
-            self._directory.write_result(self.jid, self._folder.file(f"{self.jid}.new"), data)
+            self._write(data)
         for path in (self._out, self._err):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
+
+    def _write(self, data: bytes) -> None:
+        # Also where it is the output as it is: what the module left in the background may print more to that.
+        new = self._folder.file(f"{self.jid}.new")
+        try:
+            self._directory.write_result(self.jid, new, data)
+        except OSError:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(new)
+            with open(self._out, "rb") as file:
+                if file.read() != data:
+                    raise
+            self._directory.move_in(self.jid, self._out)  # there is no space for two of them
 
     def _log(self, state: str) -> None:
         elapsed = max(0.0, _processes.boot_clock() - self._started)
@@ -165,7 +202,7 @@ class Attempt:
 def _result_in(text: bytes) -> tuple[dict[str, t.Any] | None, bool]:
     """The JSON object that a module printed, and whether it printed nothing else; None when it printed none."""
     try:
-        result = json.loads(text)
+        result = json.loads(text.decode("utf-8"))  # as whoever reads the job file takes it
         return (result, True) if isinstance(result, dict) else (None, False)
     except (ValueError, RecursionError):
         pass

@@ -148,8 +148,7 @@ class BatchFolder:
 
     def logged(self, jid: str) -> dict[str, t.Any]:
         """What was noted of the last attempt of a job; empty when nothing was."""
-        if jid not in self._ended:
-            self._read_log()
+        self._read_log()  # also when there is something: there may have been another attempt since
         return self._ended.get(jid, {})
 
     def _read_log(self) -> None:
@@ -167,6 +166,14 @@ class BatchFolder:
                         continue
         except OSError:
             return
+
+    def stop_file(self, jid: str) -> str:
+        """The path of a file that is there while a job that was told to end has not ended with all of its processes."""
+        return self.file(f"{jid}.stop")
+
+    def is_stopped(self, jid: str) -> bool:
+        """Whether a job was told to end, and the supervisor will say what became of it."""
+        return os.path.lexists(self.stop_file(jid))
 
     def file(self, name: str) -> str:
         """The path of a file in the folder."""
@@ -222,7 +229,8 @@ class BatchId:
 
     def __exit__(self, *dummy_exception: object) -> None:
         if not self._keep:
-            os.unlink(self._path)
+            with contextlib.suppress(FileNotFoundError):  # another run waited for the lock, and was faster
+                os.unlink(self._path)
         os.close(self._fd)
 
 

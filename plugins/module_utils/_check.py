@@ -88,6 +88,7 @@ class Check:
         self.bytes = 0
         self.enough = False
         self.full = False
+        self.vanished = False
         self.processes = _processes.JobProcesses(run_command)
         self.pending: dict[tuple[str, str], Job] = {}
         self.folders: dict[tuple[str, str], _batch_folder.BatchFolder | None] = {}
@@ -185,9 +186,10 @@ class Check:
             if self.ended:
                 lost = any(report["state"] == _jobs.LOST for report in self.ended)
                 until = min(until, now + self.request["linger"], now + (LOST_LINGER if lost else float("inf")))
-            if now >= until:
+            # Who has vanished is looked at once more before we go, also where nobody wants to wait.
+            if now >= until and not self.vanished:
                 return
-            changed = notifier.wait(min(until, look_at) - now, pause)
+            changed = notifier.wait((look_at if self.vanished else min(until, look_at)) - now, pause)
             now = time.monotonic()
             if changed is None or now >= look_at:
                 self._look(self.pending.values())
@@ -211,6 +213,7 @@ class Check:
 
     def _settle(self) -> None:
         """Decide, for jobs without a result, whether they live."""
+        self.vanished = False
         if not self.pending or self.full:
             return
         living = self._living({job.jid: job for job in self.pending.values()})
@@ -220,12 +223,15 @@ class Check:
                 self._began(job, living[job.jid])
                 continue
             if job.folder and not job.gone and job.folder.supervisor() is not None:
-                job.gone = True  # whoever started it may be about to write what became of it: look once more
+                job.gone = self.vanished = True  # what became of it may be about to be written: look once more
                 continue
             # It may have ended, with its result written, between the look at its file and the look for its process.
+            before = job.look.process
             job.look = job.directory.read(job.jid)
             if job.has_result or job.look.state not in _jobs.OPEN_STATES:
                 self._end(job)
+            elif job.look.process != before:
+                continue  # it was started again meanwhile
             elif not job.look.settling and self._can_know(job):
                 reason = "its supervisor died" if job.look.state == _jobs.QUEUED else "no process and no result"
                 job.look = job.look._replace(state=_jobs.LOST, reason=reason)
@@ -235,7 +241,10 @@ class Check:
 
     def _living(self, jobs: dict[str, Job]) -> dict[str, float | None]:
         """Those of the jobs that live, or wait for their turn; with the start of their process on the boot clock."""
-        of_batches = {jid: job for jid, job in jobs.items() if job.folder and not job.look.settling}
+        # The folder may have been deleted; the job file says it as well.
+        of_batches = {
+            jid: job for jid, job in jobs.items() if (job.folder or job.look.process) and not job.look.settling
+        }
         others = jobs.keys() - of_batches.keys()
         found: dict[str, float | None] = {
             jid: process.started
@@ -243,14 +252,14 @@ class Check:
         }
         supervised: dict[_batch_folder.BatchFolder, bool] = {}
         for jid, job in of_batches.items():
-            folder = t.cast("_batch_folder.BatchFolder", job.folder)
-            if job.look.state == _jobs.QUEUED:
-                if folder not in supervised:
-                    supervised[folder] = folder.supervisor() is not None
-                if supervised[folder]:
-                    found[jid] = None
-            elif _processes.is_alive(job.look.process):
+            queued = job.look.state == _jobs.QUEUED
+            if not queued and _processes.is_alive(job.look.process):
                 found[jid] = t.cast("list[t.Any]", job.look.process)[1] or None
+            elif job.folder and (queued or job.folder.is_stopped(jid)):
+                if job.folder not in supervised:
+                    supervised[job.folder] = job.folder.supervisor() is not None
+                if supervised[job.folder]:
+                    found[jid] = None
         return found
 
     def _can_know(self, job: Job) -> bool:
@@ -290,6 +299,8 @@ class Check:
             fields.update(
                 (key, logged[key]) for key in ("started_at", "ended_at", "elapsed", "attempts") if key in logged
             )
+            if not logged and job.look.process and job.look.process[0]:
+                fields["attempts"] = 1
         for place in job.places:
             self._report(place, job.jid, job.look.state, **fields)
 

@@ -71,20 +71,34 @@ def marker(jid: str, process: t.Sequence[t.Any] | None = None) -> bytes:
 
     :param process: what _processes.identity says of the process that runs it; None while it waits for its turn.
     """
-    # Always as long as that, and always alike, so that it can be changed in place: half of each is a marker as well.
+    # Always as long as that, so that it can be changed in place, and with all that changes in strings of digits and
+    # letters: who reads it just then may get a mixture of both, and that is a marker as well.
     pid, started, boot = process or (0, 0.0, "")
-    identity = f'[{pid:10d}, {started or 0.0:16.2f}, "{boot:36.36}"]'
+    identity = f'["{pid:010d}", "{started or 0.0:016.2f}", "{boot:36.36}"]'
     return f'{{"started": 1, "finished": 0, "ansible_job_id": "{jid}", "process": {identity}}}'.encode("ascii")
 
 
-def verdict(state: str, reason: str) -> bytes:
-    """What the job file of a job holds that was ended, or lost, without a result of its module."""
-    return json.dumps({"failed": True, "msg": reason, "inflight_state": state}).encode()
+def _process_in(data: t.Mapping[str, t.Any]) -> list[t.Any] | None:
+    """The process that a marker names, as marker was given it; None where it names none."""
+    try:
+        pid, started, boot = data["process"]
+        return [int(pid), float(started), boot]
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+
+
+def verdict(state: str, reason: str, result: t.Mapping[str, t.Any] | None = None) -> bytes:
+    """What the job file of a job holds that was ended or lost.
+
+    :param result: what its module said all the same, for example when a program was ended and the module was not.
+    """
+    said = {} if result is None else {"result": result}
+    return json.dumps({"failed": True, "msg": reason, "inflight_state": state, **said}).encode()
 
 
 def is_verdict(result: t.Mapping[str, t.Any]) -> bool:
-    """Whether this is no result of a module, but what verdict wrote."""
-    return set(result) == _VERDICT_KEYS and result["inflight_state"] in (TIMED_OUT, CANCELLED, LOST)
+    """Whether this is no result of a module, but what verdict wrote; what the module said is its result then."""
+    return set(result) - {"result"} == _VERDICT_KEYS and result["inflight_state"] in (TIMED_OUT, CANCELLED, LOST)
 
 
 def state_of_result(result: t.Mapping[str, t.Any]) -> str:
@@ -313,9 +327,9 @@ class JobDirectory:
         if not isinstance(data, dict):
             return no_result("is JSON, but not an object")
         if is_marker(data, jid):
-            process = data.get("process")
-            queued = isinstance(process, list) and process[:1] == [0]
-            return JobFile(QUEUED if queued else RUNNING, modified=found.st_mtime, owner=found.st_uid, process=process)
+            process = _process_in(data)
+            state = QUEUED if process and process[0] == 0 else RUNNING
+            return JobFile(state, modified=found.st_mtime, owner=found.st_uid, process=process)
         return JobFile(state_of_result(data), text=text, modified=found.st_mtime, owner=found.st_uid)
 
     def is_full(self) -> bool:

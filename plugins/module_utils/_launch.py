@@ -19,6 +19,7 @@ import typing as t
 import zlib
 
 from ansible_collections.inflight.jobs.plugins.module_utils import (
+    _attempt,
     _batch_folder,
     _jobs,
     _pool,
@@ -179,7 +180,9 @@ def _set_up(
         _zygote.Job(f"{folder.number}.{index}", job["payload"], job["params"], job["environment"])
         for index, job in enumerate(order["jobs"])
     ]
-    return _pool.Pool(_zygote.Batch(directory, folder, to_run, payloads), own, _pool.Limits(**limits))
+    pool = _pool.Pool(_zygote.Batch(directory, folder, to_run, payloads), own, _pool.Limits(**limits))
+    pool.obey()  # another run may replace this one as soon as the id is not locked any more
+    return pool
 
 
 def _window(wanted: int | str | None) -> int:
@@ -234,34 +237,45 @@ def _replace(folder: BatchFolder, directory: _jobs.JobDirectory, name: str) -> N
     supervisor = folder.supervisor()
     # What stands in the lock is only as good as its owner: no signal to processes of anybody else.
     if supervisor and _processes.owner(supervisor) == os.stat(folder.file("lock")).st_uid:
-        os.kill(supervisor, signal.SIGTERM)
+        with contextlib.suppress(OSError):
+            os.close(os.open(folder.file(_pool.CANCEL), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(supervisor, signal.SIGTERM)
     until = time.monotonic() + grace + END_MARGIN
     while folder.supervisor() is not None:
         if time.monotonic() > until:
             raise BatchError(f"the batch {name!r} could not be ended in {grace + END_MARGIN:g} s")
         time.sleep(LOOK_EVERY)
-    # Jobs whose supervisor was killed.
-    trees = {jid: _processes.Tree(pid) for jid, pid in _left_behind(folder, directory).items()}
-    _end(trees.values(), grace)
-    for jid in trees:
-        if directory.read(jid).state in _jobs.OPEN_STATES:
-            directory.write_result(
-                jid, folder.file(f"{jid}.new"), _jobs.verdict(_jobs.CANCELLED, "another run replaced its batch")
-            )
+    # Jobs whose supervisor was killed: now this process is the one that says what becomes of them.
+    lock = folder.supervise()
+    try:
+        trees = {jid: _processes.Tree(pid) for jid, pid in _left_behind(folder, directory).items()}
+        attempts = [_attempt.Attempt(directory, folder, jid, 1, True) for jid in trees]
+        for attempt in attempts:
+            attempt.stop()
+        _end(trees.values(), grace)
+        for attempt in attempts:
+            # Not by settle, which would note when we came.
+            jid, verdict = attempt.jid, _jobs.verdict(_jobs.CANCELLED, "another run replaced its batch")
+            if directory.read(jid).state in _jobs.OPEN_STATES:
+                directory.write_result(jid, folder.file(f"{jid}.new"), verdict)
+            attempt.let_go()
+    finally:
+        os.close(lock)
 
 
 def _end(trees: t.Iterable[_processes.Tree], grace: float) -> None:
     """End processes: TERM, and KILL for those that live when the grace is over."""
-    left = [tree for tree in trees if tree.look()]
-    for tree in left:
-        tree.send(signal.SIGTERM)
-        tree.send(signal.SIGCONT)
     kill_at = time.monotonic() + grace
+    left = [tree for tree in trees if tree.look()]
     while left:
+        now = time.monotonic()
+        if now > kill_at + END_MARGIN:
+            raise BatchError("processes of the batch could not be ended")
+        for tree in left:
+            if now > kill_at:
+                tree.kill()
+            else:
+                tree.ask_to_end()
         time.sleep(LOOK_EVERY)
         left = [tree for tree in left if tree.look()]
-        if time.monotonic() > kill_at + END_MARGIN:
-            raise BatchError("processes of the batch could not be ended")
-        if time.monotonic() > kill_at:
-            for tree in left:
-                tree.send(signal.SIGKILL)

@@ -24,6 +24,12 @@ from ansible_collections.inflight.jobs.plugins.module_utils import (
 
 # How often to see whether processes that were told to end have ended, and whether a job lives whose zygote has died.
 LOOK_EVERY = 0.1
+# How many jobs to start before the zygotes are listened to. A socket holds a few hundred messages: if we waited until
+# one takes more orders, and it until we hear what became of those before, both would wait for ever.
+STARTS_AT_ONCE = 100
+# Whoever cancels a batch leaves this file in its folder before the SIGTERM. A host that shuts down sends one as well,
+# and then its jobs are lost.
+CANCEL = "cancel"
 # In the place of a payload: of the zygote that starts what cannot be kept warm.
 _COLD = -1
 
@@ -48,14 +54,13 @@ class Limits(t.NamedTuple):
 class _Running:
     """A job that runs: since when, until when it may, and what it becomes if it was told to end."""
 
-    def __init__(self, attempt: _attempt.Attempt, due: float, number: int) -> None:
+    def __init__(self, attempt: _attempt.Attempt, number: int) -> None:
         self.attempt = attempt
-        self.due = due
         self.number = number
+        self.due = float("inf")  # until it has started: its zygote may have to load the module first
         self.tree: _processes.Tree | None = None
         self.sentence: tuple[str, str] | None = None
         self.kill_at = float("inf")
-        self.told = False
         self.gone = False
 
 
@@ -87,13 +92,18 @@ class Pool:
         self._not_before = 0.0
         self._total_due = clock() + limits.total_timeout if limits.total_timeout else float("inf")
 
+    def obey(self) -> None:
+        """From now on SIGTERM ends the batch, also before it runs."""
+        signal.signal(signal.SIGTERM, self._on_term)
+
     def run(self) -> None:
         """Return when every job has ended."""
         woken, wake = os.pipe()
         for fd in (woken, wake):
             os.set_blocking(fd, False)
-        signal.signal(signal.SIGTERM, self._on_term)
+        self.obey()
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        self._enforce()
         while self._queue or self._again or self._running:
             self._fill()
             if not (self._queue or self._again or self._running):
@@ -117,7 +127,9 @@ class Pool:
 
     def _fill(self) -> None:
         """Start jobs as long as there is room in the window, and any that may start."""
-        while len(self._running) < self._limits.window:
+        for dummy in range(STARTS_AT_ONCE):
+            if len(self._running) >= self._limits.window:
+                return
             now = self._clock()
             if now < self._not_before:
                 return
@@ -132,21 +144,25 @@ class Pool:
 
     def _start(self, index: int, number: int) -> None:
         last = number > self._limits.retries
-        attempt = _attempt.Attempt(self._batch.directory, self._batch.folder, self._batch.jobs[index].jid, number, last)
-        due = self._clock() + self._limits.timeout if self._limits.timeout else float("inf")
-        self._running[index] = _Running(attempt, due, number)
+        attempt = self._attempt_of(index, number, last)
+        self._running[index] = _Running(attempt, number)
         place = self._place_of(index)
         try:
             if place not in self._zygotes:
                 self._zygotes[place] = _zygote.Zygote(self._batch, None if place == _COLD else place)
         except OSError as ex:
+            outcome = _jobs.LOST
             with contextlib.suppress(OSError):
-                attempt.settle(_jobs.LOST, f"no process could be started for it: {ex.strerror}")
-            self._ended(index, _jobs.LOST)
+                outcome = attempt.settle(outcome, f"no process could be started for it: {ex.strerror}")
+            self._ended(index, outcome)
             return
         if not self._zygotes[place].start(index, number, last):
             self._put_back(index)
-            self._bury(place)
+            while place in self._zygotes:
+                self._listen(place)  # what it said before it died
+
+    def _attempt_of(self, index: int, number: int, last: bool) -> _attempt.Attempt:
+        return _attempt.Attempt(self._batch.directory, self._batch.folder, self._batch.jobs[index].jid, number, last)
 
     def _place_of(self, index: int) -> int:
         """Which zygote starts a job: one for each module that can be kept warm, one for all others."""
@@ -209,8 +225,8 @@ class Pool:
                 if self._limits.on_failure == "cancel":
                     self._end_all(_jobs.CANCELLED, "another job of the batch failed")
 
-    def _drain(self, reason: str) -> None:
-        """Start nothing any more."""
+    def _drain(self, reason: str, state: str = _jobs.CANCELLED) -> None:
+        """Start nothing any more; this is the state of what has never been started."""
         self._drained = True
         waiting = [(index, 0) for index in self._queue[::-1]]
         waiting.extend((index, number - 1) for dummy, index, number in self._again)
@@ -221,7 +237,7 @@ class Pool:
                 self._batch.directory, self._batch.folder, self._batch.jobs[index].jid, number, True
             )
             with contextlib.suppress(OSError):
-                attempt.settle(_jobs.CANCELLED, f"not started: {reason}")
+                attempt.settle(_jobs.CANCELLED if number else state, f"not started: {reason}")
 
     def _end_all(self, state: str, reason: str) -> None:
         for index in list(self._running):
@@ -240,9 +256,13 @@ class Pool:
     def _enforce(self) -> None:
         now = self._clock()
         if self._told_to_end or now >= self._total_due:
-            by = "cancelled" if self._told_to_end else f"the total_timeout of {self._limits.total_timeout:g} s passed"
-            self._drain(by)
-            self._end_all(_jobs.CANCELLED if self._told_to_end else _jobs.TIMED_OUT, by)
+            state, by = _jobs.TIMED_OUT, f"the total_timeout of {self._limits.total_timeout:g} s passed"
+            if self._told_to_end:
+                state, by = _jobs.CANCELLED, "cancelled"
+                if not os.path.exists(self._batch.folder.file(CANCEL)):
+                    state, by = _jobs.LOST, "its supervisor was told to end, as when the host shuts down"
+            self._drain(by, _jobs.LOST if state == _jobs.LOST else _jobs.CANCELLED)
+            self._end_all(state, by)
             self._told_to_end = False
             self._total_due = float("inf")
         for index, running in list(self._running.items()):
@@ -260,11 +280,9 @@ class Pool:
         alive = running.tree is not None and running.tree.look()
         if running.tree is not None and alive:
             if self._clock() >= running.kill_at:
-                running.tree.send(signal.SIGKILL)
-            elif not running.told:
-                running.told = True
-                running.tree.send(signal.SIGTERM)
-                running.tree.send(signal.SIGCONT)  # a process that is stopped sees a signal only when it goes on
+                running.tree.kill()
+            else:
+                running.tree.ask_to_end()
         elif running.gone or index in self._orphans:
             self._orphans.discard(index)
             state, reason = running.sentence or (_jobs.LOST, "")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import time
 import typing as t
 
@@ -41,10 +42,12 @@ def identity(pid: int) -> list[t.Any]:
 
 def is_alive(identified: object) -> bool:
     """Whether the very process lives that identity spoke of; False for anything that identity cannot have said."""
-    if not isinstance(identified, list) or len(identified) != 3 or not isinstance(identified[0], int):
+    if not isinstance(identified, list) or len(identified) != 3:
         return False
     pid, started, boot = identified
-    if str(boot).strip() != boot_id() or pid <= 1:
+    if not isinstance(pid, int) or not isinstance(started, (int, float)) or not 1 < pid < 2**31:
+        return False
+    if str(boot).strip() != boot_id():
         return False
     if started:
         return round(_start_of(pid) or 0.0, 2) == float(started)
@@ -216,6 +219,7 @@ class Tree:
         """
         self._leader = leader
         self._known: dict[int, float] = {}
+        self._stage = 0
 
     def look(self) -> bool:
         """See who belongs to the job now; False when nobody of it lives."""
@@ -233,12 +237,30 @@ class Tree:
         self._known = {pid: table[pid][2] for pid in members if pid in table and pid != os.getpid()}
         return bool(self._known)
 
-    def send(self, signal_number: int) -> None:
-        """Send a signal to everybody that the last look saw."""
+    def ask_to_end(self) -> None:
+        """Send SIGTERM to those that the last look saw, but to the first process only when it is alone; call this after
+        every look.
+
+        The first process, which runs the module, reads what its program prints: without it, a shell that prints while
+        it tidies up would die of that. Those that came later are not asked: they may be a part of the tidying.
+        """
+        others = self._known.keys() - {self._leader}
+        stage = 1 if others else 2
+        if stage > self._stage:
+            self._stage = stage
+            self._send(signal.SIGTERM, others or self._known)
+            self._send(signal.SIGCONT, self._known)  # a process that is stopped sees a signal only when it goes on
+
+    def kill(self) -> None:
+        """End everybody that the last look saw by force."""
+        self._send(signal.SIGKILL, self._known)
+
+    def _send(self, signal_number: int, pids: t.Iterable[int]) -> None:
         if not os.path.exists("/proc/self/stat"):
             _signal(os.killpg, self._leader, signal_number)
-        for pid, started in self._known.items():
-            if _start_of(pid) == started:
+        # Parents first: a shell whose program is ended before it would go on with the next one.
+        for pid in sorted(pids, key=lambda pid: (self._known[pid], pid)):
+            if _start_of(pid) == self._known[pid]:
                 _signal(os.kill, pid, signal_number)
 
 

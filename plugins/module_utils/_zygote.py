@@ -36,7 +36,7 @@ FORK_TRIES = 50
 FORK_PAUSE = 0.1
 
 _ANSIBLE = ("ansible", "ansible_collections")
-_MODULES = ("ansible.modules.", "ansible.legacy.")
+_MODULES = ("ansible.modules.", "ansible.legacy.", ".plugins.modules.")
 
 # Runs the module of a job in this process; returns its wait status.
 _Run = t.Callable[["Job"], int]
@@ -155,6 +155,8 @@ class _Server:
         self._orders: socket.socket | None = orders
         self._directory, self._folder, self._jobs, self._payloads = batch
         self._warm = warm
+        # Module utils may look at the environment when they are imported: then each job has to do that for itself.
+        self._preloads = not any(job.environment for job in batch.jobs if job.payload == warm)
         self._running: dict[int, tuple[int, _attempt.Attempt]] = {}
         self._said: dict[int, str] = {}
         # Each job says here, as the last thing it does, what it became. Not by its exit code: that is the module's.
@@ -174,7 +176,7 @@ class _Server:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         if self._warm is not None:
-            _run_up_to_module(self._payloads[self._warm], self._folder, self._serve_warm)
+            _run_up_to_module(self._payloads[self._warm], self._folder, self._preloads, self._serve_warm)
         self._run = None
         self._serve()
 
@@ -218,8 +220,9 @@ class _Server:
                 names = file.read().split()
             os.unlink(path)
             for name in names:
-                if _is_of_ansible(name) or _is_of_python(name):
-                    with contextlib.suppress(Exception):
+                # To look for one that is not here, but where the job had it from, is an error of its own.
+                with contextlib.suppress(Exception, SystemExit):
+                    if (_is_of_ansible(name) and self._preloads) or _is_of_python(name):
                         importlib.import_module(name)
         self._settle_down()
 
@@ -229,9 +232,10 @@ class _Server:
         try:
             pid = _fork()
         except OSError as ex:
+            outcome = _jobs.LOST
             with contextlib.suppress(OSError):
-                attempt.settle(_jobs.LOST, f"no process could be started for it: {ex.strerror}")
-            self._tell("ended", index, _jobs.LOST)
+                outcome = attempt.settle(outcome, f"no process could be started for it: {ex.strerror}")
+            self._tell("ended", index, outcome)
             return
         if pid == 0:
             _in_child(lambda: self._in_job(index, job, attempt))
@@ -297,7 +301,8 @@ class _Server:
         else:
             status = self._run(job)
         if os.getpid() != pid:
-            return  # a daemon that the module forked, and that left as programs do
+            # Forked by the module, and left as programs do: its parent may ask for its exit code.
+            raise SystemExit(os.WEXITSTATUS(status))
         if self._run is not None and not self._learned:
             _write_lines(self._folder.file(f"{job.jid}.imports"), set(sys.modules) - self._loaded)
         outcome = attempt.end(status)
@@ -336,9 +341,12 @@ def _in_child(body: t.Callable[[], None]) -> t.NoReturn:
         os._exit(code)
 
 
-def _run_up_to_module(payload: Payload, folder: _batch_folder.BatchFolder, serve: t.Callable[[_Run], None]) -> None:
+def _run_up_to_module(
+    payload: Payload, folder: _batch_folder.BatchFolder, preload: bool, serve: t.Callable[[_Run], None]
+) -> None:
     """Run an AnsiballZ wrapper up to the point where it would run its module, and call serve there.
 
+    preload: whether to import the module utils that the module will import.
     Returns when the wrapper turns out to be of another kind than we know; serve gets a function that runs the module.
     """
     # The one that the wrapper uses: it is loaded, because our own module was run by it.
@@ -351,7 +359,7 @@ def _run_up_to_module(payload: Payload, folder: _batch_folder.BatchFolder, serve
     def hook(**keywords: t.Any) -> None:
         _loader.run_module = run_module
         _move_packages([path for path in sys.path if path not in known])
-        _prepare_module(keywords["module_fqn"])
+        _prepare_module(keywords["module_fqn"], preload)
         serve(lambda job: _to_the_end(lambda: run_module(**dict(keywords, json_params=job.params.encode()))))
 
     _loader.run_module = hook
@@ -390,7 +398,7 @@ def _move_packages(archives: list[str]) -> None:
         package.__path__[:] = [os.path.join(archive, *name.split(".")) for archive in archives]
 
 
-def _prepare_module(module_name: str) -> None:
+def _prepare_module(module_name: str, preload: bool) -> None:
     """Compile the module, and import what it will import of Ansible's; not itself, which may run when imported."""
     with contextlib.suppress(Exception):
         loader: t.Any = importlib.util.find_spec(module_name).loader  # type: ignore[union-attr]
@@ -399,7 +407,7 @@ def _prepare_module(module_name: str) -> None:
         loader.get_code = lambda name: code if name == module_name else get_code(name)
         filename, get_filename = loader.get_filename(module_name), loader.get_filename
         loader.get_filename = lambda name: filename if name == module_name else get_filename(name)
-        for statement in ast.parse(source).body:
+        for statement in ast.parse(source).body if preload else ():
             if isinstance(statement, ast.Import):
                 names = [alias.name for alias in statement.names]
             elif isinstance(statement, ast.ImportFrom) and not statement.level:
@@ -407,19 +415,20 @@ def _prepare_module(module_name: str) -> None:
             else:
                 continue
             for name in names:
-                if name.partition(".")[0] in _ANSIBLE:
-                    with contextlib.suppress(Exception):
+                if _is_of_ansible(name):
+                    with contextlib.suppress(Exception, SystemExit):
                         importlib.import_module(name)
 
 
 def _is_of_ansible(name: str) -> bool:
     """Whether a module is a module util; a module of Ansible may run when it is imported."""
-    return name.partition(".")[0] in _ANSIBLE and not name.startswith(_MODULES)
+    return name.partition(".")[0] in _ANSIBLE and not any(place in f"{name}." for place in _MODULES)
 
 
 def _is_of_python(name: str) -> bool:
     """Whether a module belongs to the standard library, so that importing it does nothing else."""
-    spec = importlib.util.find_spec(name)
+    # Going by the package that it is in: to find the module itself, the package would be imported.
+    spec = importlib.util.find_spec(name.partition(".")[0])
     origin = spec.origin if spec is not None else None
     home = os.path.dirname(os.__file__)
     return origin in ("built-in", "frozen") or (

@@ -48,6 +48,8 @@ class Batch:
         """
         task = action._task
         tasks = checked_tasks(task.args.get("tasks"))
+        # Before the argument spec, which would cut a string into a list.
+        items = None if task.args.get("items") is None else _batches.as_items(task.args["items"])
         arguments = action.validate_argument_spec(ARGUMENT_SPEC)[1]
         given = task.args
         self.no_log = bool(task.no_log)
@@ -55,7 +57,6 @@ class Batch:
         self.waits = bool(arguments["wait"])
         options = BatchOptions.from_arguments(arguments, given)
         wait_options = WaitOptions.for_batch(arguments, check_mode=task.check_mode)
-        items = None if arguments["items"] is None else _batches.as_items(arguments["items"])
         host = str(task_vars.get("inventory_hostname", ""))
         job_log, runs = None, []
         if arguments["job_log"]:
@@ -67,7 +68,7 @@ class Batch:
         order = start_order(jobs, items, arguments["durations"], runs, host)
         number = f"j{secrets.randbelow(10**12)}"
         self._jobs_by_key = {job.key: job for job in jobs}
-        self._keys = {f"{number}.{index}": job.key for index, job in enumerate(jobs)}
+        self._jobs = {f"{number}.{index}": job for index, job in enumerate(jobs)}
         ask = functools.partial(action._execute_module, task_vars=task_vars)
         self._host = BatchHost(
             Contact(functools.partial(ask, module_name=_MODULE), action._connection),
@@ -76,8 +77,7 @@ class Batch:
             {job.key: job.name for job in jobs},
         )
         records = [
-            new_record(f"{number}.{index}", _jobs.QUEUED, name=job.name, item=job.item, attempts=0)
-            for index, job in enumerate(jobs)
+            new_record(jid, _jobs.QUEUED, name=job.name, item=job.item, attempts=0) for jid, job in self._jobs.items()
         ]
         self.wait = _waiting.Wait(
             records,
@@ -88,6 +88,11 @@ class Batch:
             judge=self._judge,
         )
 
+    @property
+    def started(self) -> bool:
+        """Whether the host has taken the jobs, if there are any."""
+        return self._host.started or not self.wait.records
+
     def run(self) -> None:
         """Start the jobs, and wait for them if that was asked for."""
         if not self.wait.records:
@@ -97,7 +102,7 @@ class Batch:
             self.wait.clean_up()
         else:
             self.wait.look()
-        if not self._host.started:
+        if not self.started:
             for record in self.wait.records:
                 record["msg"] = self.wait.problem
                 with_state(record, _jobs.NOT_STARTED)
@@ -105,7 +110,7 @@ class Batch:
     def _judge(self, record: Record) -> None:
         """Apply changed_when and failed_when to a job that has ended with a result."""
         job = self._job_of(record)
-        if job is None or record["result"] is None:
+        if job is None or record["state"] not in (_jobs.SUCCEEDED, _jobs.FAILED):
             return
         try:
             changed, failed = job.conditions.judge(record["result"])
@@ -122,14 +127,16 @@ class Batch:
 
     def _job_of(self, record: Record) -> BatchJob | None:
         jid = record["ansible_job_id"]
-        return self._jobs_by_key.get(self._host.keys.get(jid) or self._keys.get(jid, ""))
+        return self._jobs.get(jid) or self._jobs_by_key.get(self._host.keys.get(jid, ""))
 
 
 def result_of(batch: Batch) -> dict[str, t.Any]:
     """What the task returns."""
     wait = batch.wait
     result = _waiting.result_of(wait, batch.no_log)
-    if not batch.waits and not wait.problem:
+    if not batch.started:
+        result["msg"] = wait.problem  # the same of every job
+    elif not batch.waits and not wait.problem:
         result.update(failed=False, changed=bool(wait.records), msg=f"{_waiting.jobs_of(len(wait.records))} started")
     if batch.diff:
         diffs = [(record["result"] or {}).get("diff") for record in wait.records]

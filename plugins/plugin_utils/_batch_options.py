@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import dataclasses
+import keyword
 import math
 import re
 import typing as t
@@ -52,6 +53,9 @@ class BatchOptions:
         :raises BadOption: when a value makes no sense.
         """
         check_seconds(arguments, ("timeout", "grace", "total_timeout", "retry_delay", "start_delay"))
+        loop_var = arguments["loop_var"]
+        if not loop_var.isidentifier() or keyword.iskeyword(loop_var):
+            raise BadOption(f"loop_var is {shown(loop_var)}: it must be the name of a variable")
         if arguments["retries"] < 0:
             raise BadOption(f"retries is {arguments['retries']}: it must be a whole number, 0 or more")
         if not -20 <= arguments["nice"] <= 19:

@@ -31,9 +31,11 @@ _OTHERWISE = {
     "ignore_errors": "use failed_when",
     "local_action": "give delegate_to to the async_batch task",
     "loop": "use items of async_batch",
+    "loop_control": "use loop_var of async_batch",
     "poll": "use wait of async_batch",
     "register": "register the async_batch task; changed_when and failed_when see the result of a job as result",
     "retries": "use retries of async_batch",
+    "timeout": "use timeout of async_batch",
     "until": "use retries of async_batch",
     "vars": "use variables of the play, or the items",
 }
@@ -124,6 +126,7 @@ class _BatchTask:
         self.where = where
         self._modules = modules
         self._name = raw.get("name")
+        self._raw = raw
         self._environment = raw.get("environment")
         try:
             self._task = Task.load(
@@ -154,7 +157,7 @@ class _BatchTask:
             name=shown_name,
             item=item[1],
             place=item[0],
-            key=_key(self._name or action, item[1]),
+            key=_key(self._name or self._raw, item[1]),
             module=module,
             arguments=arguments,
             environment=self._own_environment(templar),
@@ -188,6 +191,11 @@ class _BatchTask:
             if not isinstance(found, Mapping):
                 raise NotForBatches(f"environment is {shown(found)}: it must be a dict")
             environment.update((str(name), str(value)) for name, value in found.items())
+        for name, value in environment.items():
+            if not name or "=" in name or "\0" in name + value:
+                raise NotForBatches(
+                    f"environment has {shown(name)} with the value {shown(value)}: no process can have it"
+                )
         return environment
 
 
@@ -204,7 +212,7 @@ def checked_tasks(tasks: object) -> list[Mapping[str, t.Any]]:
             "so they cannot come from a variable"
         )
     if not isinstance(tasks, Sequence) or not tasks:
-        raise BadTask("tasks must be a list of tasks, and not empty")
+        raise BadTask(f"tasks is {shown(tasks)}: it must be a list of tasks, and not empty")
     for index, task in enumerate(tasks):
         if not isinstance(task, Mapping):
             raise BadTask(f"tasks[{index}] is {shown(task)}: it must be a task, a dict with the name of a module")
@@ -219,7 +227,7 @@ def checked_tasks(tasks: object) -> list[Mapping[str, t.Any]]:
     return list(tasks)
 
 
-def _key(task: str, item: object) -> str:
+def _key(task: object, item: object) -> str:
     return hashlib.sha256(json.dumps([task, item], default=str, sort_keys=True).encode()).hexdigest()[:32]
 
 

@@ -82,13 +82,16 @@ def as_items(value: object, where: str = "items") -> list[t.Any]:
     return list(value)
 
 
-def weights_of(items: Sequence[object], weight: object, label: str | None = None) -> list[float] | None:
+def weights_of(
+    items: Sequence[object], weight: object, label: str | None = None, where: str = "weight"
+) -> list[float] | None:
     """The weight of each item; an item without one counts as the median of those known.
 
     :param items: the items of the plan.
     :param weight: the name of an attribute of the items (with dots), a dict of item names and seconds, a list with one
         number for each item (null: not known), or None.
     :param label: attribute path in an item that names it, as in _registered.item_name.
+    :param where: what to call the weight in messages.
     :return: None when there is nothing to go by (no weight, an empty dict): the order is to be kept.
     :raises BatchError: when weight is of another kind or fits no item, or holds what is no number from 0 up.
     """
@@ -96,7 +99,7 @@ def weights_of(items: Sequence[object], weight: object, label: str | None = None
         return None
     if isinstance(weight, str) and weight:
         found = [_registered.look_up(item, weight) for item in items]
-        unknown = f"weight is {shown(weight)}, but no item has that attribute"
+        unknown = f"{where} is {shown(weight)}, but no item has that attribute"
         unknown += f": item 1 {_attributes(items[0])}" if items else ""
     elif isinstance(weight, Mapping):
         if not weight:
@@ -104,18 +107,18 @@ def weights_of(items: Sequence[object], weight: object, label: str | None = None
         entries = {str(name): seconds for name, seconds in weight.items()}
         names = _names(items, label)
         found = [None if name is None else entries.get(name) for name in names]
-        unknown = f"weight has no entry for any item: items are {_some(names)}; weight has {_some(list(entries))}"
+        unknown = f"{where} has no entry for any item: items are {_some(names)}; {where} has {_some(list(entries))}"
     elif isinstance(weight, Iterable) and not isinstance(weight, (str, bytes)):
         found = list(weight)
         if len(found) != len(items):
-            raise BatchError(f"weight is a list of length {len(found)}, but there are {len(items)} items")
-        unknown = "weight is a list that holds no number"
+            raise BatchError(f"{where} is a list of length {len(found)}, but there are {len(items)} items")
+        unknown = f"{where} is a list that holds no number"
     else:
         raise BatchError(
-            f"weight is {_described(weight)}: "
+            f"{where} is {_described(weight)}: "
             "it must be the name of an attribute, a dict of item names and seconds, or a list of numbers"
         )
-    weights = [_checked(items, index, value) for index, value in enumerate(found)]
+    weights = [_checked(items, index, value, where) for index, value in enumerate(found)]
     if items and not any(value is not None for value in weights):
         raise BatchError(unknown)
     return _with_median(weights)
@@ -228,14 +231,14 @@ def _whole_number(option: str, value: object) -> int:
     return value
 
 
-def _checked(items: Sequence[object], index: int, value: object) -> float | None:
+def _checked(items: Sequence[object], index: int, value: object, where: str) -> float | None:
     if value is None:
         return None
     seconds = seconds_of(value)
     if seconds is None:
         name = _registered.item_name(items[index])
         which = f"item {index + 1}" + (f" ({shown(name)})" if name is not None else "")
-        raise BatchError(f"weight of {which} is {shown(value)}: it must be a number of seconds, 0 or more")
+        raise BatchError(f"{where} of {which} is {shown(value)}: it must be a number of seconds, 0 or more")
     return seconds
 
 

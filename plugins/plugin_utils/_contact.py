@@ -107,3 +107,16 @@ def refuse_other_platforms(connection: ConnectionBase, plugin: str) -> None:
         )
     if getattr(connection._shell, "_IS_WINDOWS", False):
         raise AnsibleActionFail(f"{plugin} does not support Windows hosts: use ansible.builtin.async_status there")
+
+
+def refuse_mitogen(connection: ConnectionBase, plugin: str) -> None:
+    """Refuse the strategies of Mitogen, under which core builds no modules.
+
+    Mitogen replaces the connection, too; where it leaves core's in place, it leaves the building of modules alone.
+
+    :raises AnsibleActionFail: for a connection of Mitogen.
+    """
+    if any(base.__module__.partition(".")[0] == "ansible_mitogen" for base in type(connection).__mro__):
+        raise AnsibleActionFail(
+            f"{plugin} does not work under the strategies of Mitogen: set strategy: ansible.builtin.linear for its play"
+        )

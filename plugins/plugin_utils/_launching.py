@@ -17,9 +17,10 @@ from ansible.module_utils.common.json import Direction, get_module_encoder
 
 from ansible_collections.inflight.jobs.plugins.plugin_utils._batch_options import BatchOptions
 from ansible_collections.inflight.jobs.plugins.plugin_utils._batch_tasks import BatchJob
-from ansible_collections.inflight.jobs.plugins.plugin_utils._batches import Run, weights_of, weights_of_runs
+from ansible_collections.inflight.jobs.plugins.plugin_utils._batches import BatchError, Run, weights_of, weights_of_runs
 from ansible_collections.inflight.jobs.plugins.plugin_utils._contact import CheckFailed, Contact, Message, NotStarted
 from ansible_collections.inflight.jobs.plugins.plugin_utils._payloads import Payloads
+from ansible_collections.inflight.jobs.plugins.plugin_utils._registered import shown
 
 # A slow line, bytes a second: for so long may it take to send a batch, beyond what an answer takes.
 SLOW_LINE = 50_000.0
@@ -84,9 +85,11 @@ def start_order(
     if durations is None:
         weights = weights_of_runs([job.name for job in jobs], runs, host)
     elif isinstance(durations, Mapping):
-        weights = weights_of([job.name for job in jobs], durations)
+        weights = weights_of([job.name for job in jobs], durations, where="durations")
+    elif items is None and isinstance(durations, (str, list)):
+        raise BatchError(f"durations is {shown(durations)}, but there are no items: give a dict with the names of jobs")
     else:
-        of_items = weights_of(items or [], durations)
+        of_items = weights_of(items or [], durations, where="durations")
         weights = None if of_items is None else [of_items[job.place] for job in jobs]
     places = range(len(jobs))
     return list(places) if weights is None else sorted(places, key=lambda place: -weights[place])

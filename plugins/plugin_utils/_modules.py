@@ -118,9 +118,10 @@ class Modules:
         ) -> t.Any:
             name = str(module_name)
             if name.endswith(".setup"):
-                if name not in self._facts:
-                    self._facts[name] = base._execute_module(module_name=name, module_args=module_args, **more)
-                return self._facts[name]
+                asked_for = repr(module_args)  # each chooser asks for the one fact that it goes by
+                if asked_for not in self._facts:
+                    self._facts[asked_for] = base._execute_module(module_name=name, module_args=module_args, **more)
+                return self._facts[asked_for]
             raise _ModuleChosen(name, dict(arguments if module_args is None else module_args))
 
         def transfer(*dummy: object, **dummy_too: object) -> t.NoReturn:

@@ -13,6 +13,7 @@ import os
 import time
 import typing as t
 
+from ansible_collections.inflight.jobs.plugins.module_utils import _jobs
 from ansible_collections.inflight.jobs.plugins.plugin_utils._registered import Record, one_line
 from ansible_collections.inflight.jobs.plugins.plugin_utils._wait_options import BadOption
 
@@ -119,7 +120,7 @@ class Progress:
 
     def _line(self, wait: Wait, total: int, ended: int, failed: int) -> str:
         line = f"{self._host}: {ended}/{total} ended, {failed} failed, {clock_time(wait.elapsed)}"
-        names = [one_line(record["name"]) for record in wait.still_open]
+        names = [one_line(record["name"]) for record in wait.still_open if record["state"] == _jobs.RUNNING]
         shown = 0
         for name in names:
             more = f"{', ' if shown else '; running: '}{name}"

@@ -59,8 +59,9 @@ def new_record(jid: str | None, state: str, **fields: t.Any) -> Record:
 def with_state(record: Record, state: str) -> Record:
     """Set the state of a record, and with it the three booleans that follow from it."""
     record["state"] = state
-    record["started"] = state not in (_jobs.NOT_STARTED, _jobs.QUEUED)
     record["finished"] = state not in _jobs.OPEN_STATES
+    never = record["finished"] and not record["attempts"]
+    record["started"] = state not in (_jobs.NOT_STARTED, _jobs.QUEUED) and not never
     record["failed"] = record["finished"] and state != _jobs.SUCCEEDED
     return record
 
@@ -211,9 +212,9 @@ def _from_launch(value: Mapping[str, t.Any], label: str | None, where: str) -> R
 
 def set_result(record: Record, result: dict[str, t.Any], state: str | None = None) -> None:
     """Put a module's whole result into a record, with the state and the reason that follow from it."""
-    # What stands in the place of a result is none.
-    record["result"] = None if _jobs.is_verdict(result) else result
-    record["changed"] = bool(result.get("changed"))
+    said = result.get("result") if _jobs.is_verdict(result) else result
+    record["result"] = said if isinstance(said, dict) else None
+    record["changed"] = bool((record["result"] or {}).get("changed"))
     with_state(record, state or _jobs.state_of_result(result))
     record["msg"] = reason_of(result, record["state"])
 
@@ -233,7 +234,8 @@ def reason_of(result: Mapping[str, t.Any], state: str) -> str:
     if not message or "non-zero return code" in str(message):
         # command and shell say no more than that: what went wrong stands at the end of their output.
         message = end_of(result.get("stderr")) or end_of(result.get("stdout")) or message
-    return one_line(message) or "it gave no reason"
+    # A module that raised an exception says nothing else.
+    return one_line(message) or end_of(result.get("exception")) or "it gave no reason"
 
 
 def end_of(output: object) -> str:

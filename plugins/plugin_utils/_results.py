@@ -12,6 +12,8 @@ import json
 import re
 import typing as t
 
+from ansible_collections.inflight.jobs.plugins.module_utils import _jobs
+
 try:
     # ansible-core 2.19 and newer write more than plain JSON into a job file. Without these, plain JSON is read.
     from ansible.module_utils.common.json import Direction, get_module_decoder
@@ -36,6 +38,13 @@ def decode(text: str) -> dict[str, t.Any]:
         result = json.loads(text, object_hook=_without_surrogates)
     if not isinstance(result, dict):  # an object that core takes for a value of a type of its own
         result = json.loads(text, object_hook=_without_surrogates)
+    if isinstance(result, dict) and _jobs.is_verdict(result) and isinstance(result.get("result"), dict):
+        result["result"] = _as_registered(result["result"])
+    return _as_registered(result)
+
+
+def _as_registered(result: dict[str, t.Any]) -> dict[str, t.Any]:
+    """A result of a module with what core changes and adds before it is registered."""
     for key in ("warnings", "deprecations"):
         if isinstance(result.get(key), list):
             result[key] = [_plain(value) for value in result[key]]

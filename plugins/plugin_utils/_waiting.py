@@ -273,6 +273,7 @@ class Wait:
             self._found(path, jid)
             self._began[path, jid] = began
             for record in self._open.get((path, jid), ()):
+                record["attempts"] = max(1, record["attempts"])
                 with_state(record, _jobs.RUNNING)
                 if began and response["looked"] is not None:
                     record["started_at"] = began[1]
@@ -336,7 +337,8 @@ def _records_of(jobs: list[dict[str, t.Any]]) -> list[Record]:
     for job in jobs:
         if not _jobs.is_job_id(job["jid"]):
             raise _contact.CheckFailed(f"the host told a job id that is none: {shown(job['jid'])}")
-        records.append(new_record(job["jid"], _jobs.QUEUED, name=job["name"] or job["jid"], item=job["item"]))
+        name = job["name"] or job["jid"]
+        records.append(new_record(job["jid"], _jobs.QUEUED, name=name, item=job["item"], attempts=0))
     return records
 
 
@@ -348,7 +350,7 @@ def _take_in(record: Record, report: dict[str, t.Any]) -> None:
     record["started_at"] = report.get("started_at")
     record["ended_at"] = report.get("ended_at")
     record["elapsed"] = report.get("elapsed")
-    record["attempts"] = report.get("attempts", record["attempts"])
+    record["attempts"] = report.get("attempts", max(record["attempts"], int(report.get("text") is not None)))
     record["results_file"] = report.get("results_file") or record["results_file"]
     if report.get("text") is None:
         record["msg"] = report["reason"]

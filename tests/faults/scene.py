@@ -6,18 +6,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import signal
 import time
 import typing as t
 from pathlib import Path
 
 from ..fleet.fleet import Fleet
 from ..fleet.host import Host
-from ..fleet.system import eventually, processes
-from ..support import Outcome, Result, Run, Sandbox
+from ..fleet.system import FleetError, eventually, processes
+from ..support import Outcome, Result, Run, Sandbox, kill
 
 NAMES = ("one", "two", "three", "four", "five")
 # Runs until it is let go. It says its name first: the module reads what comes at the end less reliably (it looks once a
@@ -49,8 +46,8 @@ class Scene:
             if not host.is_on():
                 host.power_on()
                 host.wait_until_up()
-            # The brackets keep pkill from finding this shell.
-            host.shell("pkill -KILL -f '[a]sync_wrapper.py|[/]run/go|[/]srv/' || true")
+            # The brackets keep pkill from finding this shell. What else is Python belongs to a batch.
+            host.shell("pkill -KILL -f '[a]sync_wrapper.py|[/]run/go|[/]srv/' || true; pkill -KILL -x python3 || true")
             host.shell("rm -rf /root/.ansible_async /home/*/.ansible_async /srv/* /run/go*")
 
     def close(self) -> None:
@@ -85,6 +82,11 @@ class Scene:
         """Run a playbook to its end."""
         return self._sandbox.run_playbook(playbook, **{"where": "fleet", **variables})
 
+    def start_play(self, playbook: str, environment: t.Mapping[str, str] | None = None, **variables: t.Any) -> Run:
+        """Start a playbook that writes to the job log."""
+        given = {"where": "fleet", "job_log": str(self.job_log), **variables}
+        return self._sandbox.start_playbook(playbook, environment=environment, **given)
+
     def wait(
         self, launches: Launches | None, environment: t.Mapping[str, str] | None = None, **variables: t.Any
     ) -> Run:
@@ -92,10 +94,8 @@ class Scene:
 
         :param launches: None for a wait without jobs.
         """
-        given = {"where": "fleet", "job_log": str(self.job_log), **variables}
-        if launches is not None:
-            given["jobs"] = launches
-        run = self._sandbox.start_playbook("wait", environment=environment, **given)
+        jobs = {} if launches is None else {"jobs": launches}
+        run = self.start_play("wait", environment=environment, **jobs, **variables)
         for host in self.hosts:
             eventually(lambda host=host: not run.is_running or self.is_watched(host), LIMIT, f"{host} is watched")
         assert run.is_running, run.outcome().output
@@ -134,11 +134,35 @@ class Scene:
             for host in self.hosts[1:]
         )
 
+    # Hosts and connections
+
+    def reboot(self, host: Host) -> None:
+        """Have a host boot again; return when it is up."""
+
+        def boot_id() -> str:
+            try:
+                return host.run("cat", "/proc/sys/kernel/random/boot_id")
+            except FleetError:
+                return ""  # it is off
+
+        before = boot_id()
+        host.run("systemctl", "reboot", "--no-block")
+        eventually(lambda: boot_id() not in ("", before), LIMIT, f"{host} boots again")
+        host.wait_until_up()
+
+    def control_masters(self, host: Host) -> list[int]:
+        """The ssh processes that hold the connection to a host."""
+        title = f"ssh: {self.fleet.folder}/ssh/root@{host.address} "
+        return [pid for pid, words in processes() if words[0].startswith(title)]
+
     def kill_control_master(self, host: Host) -> None:
         """Kill the ssh process that holds the connection to a host."""
-        title = f"ssh: {self.fleet.folder}/ssh/root@{host.address} "
-        masters = [pid for pid, words in processes() if words[0].startswith(title)]
-        assert masters, f"no {title}"
-        for pid in masters:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        masters = self.control_masters(host)
+        assert masters, f"{host} is not connected"
+        kill(masters)
+
+    def disconnect(self) -> None:
+        """Leave no connection that the next run of Ansible would take."""
+        for host in self.hosts:
+            kill(self.control_masters(host))
+        eventually(lambda: not any(map(self.control_masters, self.hosts)), LIMIT, "connections have ended")

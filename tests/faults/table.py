@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from ansible.release import __version__ as core_version
 
-# The rows in the order of the page: the fault, and what is expected.
+# The rows in the order of the page: the fault, and what is expected. First those of async_wait.
 ROWS = {
     "killed processes": (
         "SIGKILL of one job's runner; of another's watcher; of a third one's module",
@@ -66,6 +66,55 @@ ROWS = {
         "the same answers as without us",
     ),
 }
+# Those of async_batch.
+BATCH_ROWS = {
+    "batch: supervisor": (
+        "SIGKILL of the supervisor of a batch",
+        "jobs that ran succeed, the others lost within 10 s; rerun: failed runs just these",
+    ),
+    "batch: processes": (
+        "SIGKILL of one job; of what another one runs; of the process that jobs are forked from",
+        "lost; failed; the others run on and succeed",
+    ),
+    "batch: reboot": (
+        "one host reboots",
+        "what had not ended is lost, known within 15 s of sshd's return; rerun: failed runs just that",
+    ),
+    "batch: power cut": (
+        "one host without power for 10 s",
+        "what had not ended is lost, known within 15 s of sshd's return; rerun: failed runs just that",
+    ),
+    "batch: link": (
+        "the link of one host down until that is noticed",
+        "reconnects; all succeeded, each ran once",
+    ),
+    "batch: sshd": (
+        "sshd of one host stopped, and the SSH control master killed",
+        "reconnects when sshd is back; all succeeded, each ran once",
+    ),
+    "batch: controller": (
+        "all processes of ansible-playbook killed with SIGKILL; the playbook started again, with the same id",
+        "attaches; all succeeded, each ran once",
+    ),
+    "batch: launch": (
+        "at the start, the link of one host down; the connection to another killed when Python runs there; to a third "
+        + "when the batch has its folder",
+        "all succeeded, each ran once",
+    ),
+    "batch: full filesystem": (
+        "the job directory of one host on a filesystem that fills up",
+        "lost with that reason, never succeeded",
+    ),
+    "batch: noexec": (
+        "the job directory of one host on a filesystem mounted noexec",
+        "modules in Python and scripts succeed; a binary module fails with the reason",
+    ),
+    "batch: hidden": (
+        "a user who is not root, on a host with hidepid=2; SIGKILL of the supervisor there",
+        "as without hidepid",
+    ),
+}
+ALL_ROWS = {**ROWS, **BATCH_ROWS}
 
 
 class Table:
@@ -82,24 +131,37 @@ class Table:
         capture = t.cast("t.Any", self._plugins.get_plugin("capturemanager"))
         with capture.global_and_fixture_disabled():
             terminal.ensure_newline()
-            terminal.write_line(f"{ROWS[name][0]}: {measured}")
+            terminal.write_line(f"{ALL_ROWS[name][0]}: {measured}")
 
     def write(self, path: Path) -> None:
         """Write the page, if no row is missing."""
-        if self._measured.keys() != ROWS.keys():
+        if self._measured.keys() != ALL_ROWS.keys():
             return
         lines = [
             "# Faults",
             "",
-            "What `async_wait` does when things go wrong. Five jobs run on each of three hosts, real ones with a",
-            "system, a filesystem and a network address of their own; while they are waited for, something breaks. In",
-            "every row the wait went on for all that was not hit, and those jobs succeeded.",
+            "What happens when things go wrong. Five jobs run on each of three hosts, real ones with a system, a",
+            "filesystem and a network address of their own, and something breaks. In every row all that was not",
+            "hit went on, and those jobs succeeded.",
             "",
             "`make fleet-test` measures this again and writes this page. Here:",
             f"ansible-core {core_version}, controller Python {platform.python_version()}, SSH with pipelining.",
             "",
-            "| fault | expected | measured |",
-            "| --- | --- | --- |",
+            "## During a wait",
+            "",
+            "`async_wait` waits for the jobs.",
+            "",
+            *self._lines(ROWS),
+            "",
+            "## During a batch",
+            "",
+            "`async_batch` runs the jobs, two at a time. Each leaves a note on its host, by which it is counted how",
+            "often it ran.",
+            "",
+            *self._lines(BATCH_ROWS),
         ]
-        lines += [f"| {fault} | {expected} | {self._measured[name]} |" for name, (fault, expected) in ROWS.items()]
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def _lines(self, rows: dict[str, tuple[str, str]]) -> list[str]:
+        lines = [f"| {fault} | {expected} | {self._measured[name]} |" for name, (fault, expected) in rows.items()]
+        return ["| fault | expected | measured |", "| --- | --- | --- |", *lines]

@@ -13,7 +13,7 @@ import typing as t
 
 from ..fleet import levers
 from ..fleet.host import Host
-from ..fleet.system import FleetError, eventually
+from ..fleet.system import eventually
 from ..support import Family, Outcome, family, kill
 from .scene import JOB, NAMES, Launches, Scene
 from .table import Table
@@ -91,10 +91,7 @@ def test_reboot(scene: Scene, table: Table) -> None:
     launches = scene.start()
     host = scene.first
     run = scene.wait(launches)
-    before = host.run("cat", "/proc/sys/kernel/random/boot_id")
-    host.run("systemctl", "reboot", "--no-block")
-    eventually(lambda: boot_id(host) not in ("", before), 60, "the host boots again")
-    host.wait_until_up()
+    scene.reboot(host)
     returned = time.monotonic()
     known = scene.known(host, *NAMES) - returned
     assert known < 15
@@ -104,14 +101,6 @@ def test_reboot(scene: Scene, table: Table) -> None:
     assert scene.states(outcome, host) == dict.fromkeys(NAMES, "lost")
     assert scene.others_succeeded(outcome)
     table.row("reboot", f"lost, {known:.1f} s after sshd's return")
-
-
-def boot_id(host: Host) -> str:
-    """Another one after each boot; empty while the host is off."""
-    try:
-        return host.run("cat", "/proc/sys/kernel/random/boot_id")
-    except FleetError:
-        return ""
 
 
 def test_power_cut(scene: Scene, table: Table) -> None:

@@ -8,12 +8,17 @@ import json
 import os
 import socket
 import stat
+import string
+import sys
+import threading
 import time
 import types
 import typing as t
 from pathlib import Path
 
 import pytest
+from ansible.module_utils import basic
+from ansible.modules import async_status
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -471,3 +476,230 @@ def test_a_full_filesystem_has_no_space_or_no_inodes(
 
 def test_a_directory_that_is_not_there_is_not_full(tmp_path: Path) -> None:
     assert not JobDirectory(str(tmp_path / "none")).is_full()
+
+
+# Jobs of a batch: what their job files say before there is a result
+
+
+BOOT = "0d4a9c3e-8f6b-4c55-9f0e-3a1b2c3d4e5f"
+identities = st.none() | st.tuples(
+    st.integers(1, 2**31 - 1),
+    st.floats(0, 10**10, allow_nan=False).map(lambda seconds: round(seconds, 2)),
+    st.sampled_from([BOOT, "", "x" * 50]) | st.text(alphabet=string.hexdigits + "-", max_size=36),
+)
+
+
+@fuzzed
+@given(process=identities, other=identities, mixture=st.integers(0, 2**200))
+def test_whoever_reads_a_marker_while_it_changes_sees_a_marker(process: t.Any, other: t.Any, mixture: int) -> None:
+    """It is changed in place, so every byte that is read may be the old one or the new one."""
+    old, new = _jobs.marker(JID, process), _jobs.marker(JID, other)
+    assert len(old) == len(new)
+    torn = bytes((new if mixture >> place & 1 else old)[place] for place in range(len(old)))
+    assert _jobs.is_marker(json.loads(torn), JID)
+
+
+@fuzzed
+@given(process=identities)
+def test_a_marker_says_which_process_runs_the_job(tmp_path: Path, process: t.Any) -> None:
+    found = look(tmp_path, _jobs.marker(JID, process))
+    if process is None:
+        assert (found.state, found.text) == (_jobs.QUEUED, None)
+    else:
+        pid, started, boot = process
+        assert found.state == _jobs.RUNNING
+        assert found.process is not None
+        assert found.process[:2] == [pid, pytest.approx(started, abs=0.01)]
+        assert found.process[2].strip() == boot[:36]
+
+
+def test_a_marker_is_short_enough_to_be_told_from_a_result_by_its_size() -> None:
+    assert len(_jobs.marker("j" + "9" * 60 + ".99", (2**31 - 1, 1e9, BOOT))) <= 256
+
+
+@pytest.mark.parametrize("process", [None, "", "abc", [], [1], ["x", "y", "z"], [1, "x", ""], {}, 5, [1e999, 1, ""]])
+def test_a_marker_that_names_no_process_is_of_a_job_that_runs(folder: Path, process: object) -> None:
+    found = look(folder, {**RUNNING, "process": process})
+    assert (found.state, found.process, found.text) == (_jobs.RUNNING, None, None)
+
+
+@pytest.mark.parametrize("more", [{"changed": True}, {"process": 5, "rc": 0}])
+def test_a_result_with_the_keys_of_a_marker_and_more_is_a_result(folder: Path, more: dict[str, t.Any]) -> None:
+    assert look(folder, {**RUNNING, **more}).state == _jobs.SUCCEEDED
+
+
+def test_jobs_of_a_batch_are_listed_with_those_that_run(folder: Path) -> None:
+    put(folder, _jobs.marker("j1.0"), "j1.0", 20)
+    put(folder, _jobs.marker("j1.1", (7, 5.0, BOOT)), "j1.1", 10)
+    put(folder, _jobs.verdict(_jobs.CANCELLED, "no"), "j1.2", 5)
+    assert JobDirectory(str(folder)).running() == ["j1.0", "j1.1"]
+
+
+def asked_of_core(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], jid: str = JID
+) -> dict[str, t.Any]:
+    """What async_status of the ansible-core that is installed says of a job."""
+    arguments = {"ANSIBLE_MODULE_ARGS": {"jid": jid, "_async_dir": str(folder)}}
+    monkeypatch.setattr(basic, "_ANSIBLE_ARGS", json.dumps(arguments).encode())
+    monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
+    monkeypatch.setattr(sys, "argv", ["async_status"])
+    with pytest.raises(SystemExit):
+        async_status.main()
+    return t.cast("dict[str, t.Any]", json.loads(capfd.readouterr().out))
+
+
+@pytest.mark.parametrize("process", [None, (4711, 12.5, BOOT)])
+def test_async_status_of_core_sees_that_a_job_waits_or_runs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], process: t.Any
+) -> None:
+    JobDirectory(str(folder)).create_marker(JID)
+    JobDirectory(str(folder)).change_marker(JID, process)
+    answer = asked_of_core(folder, monkeypatch, capfd)
+    assert (bool(answer["started"]), bool(answer["finished"])) == (True, False)
+    assert answer["ansible_job_id"] == JID
+
+
+def test_async_status_of_core_sees_that_a_job_was_ended(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    put(folder, _jobs.verdict(_jobs.TIMED_OUT, "its timeout of 5 s passed"))
+    answer = asked_of_core(folder, monkeypatch, capfd)
+    assert (bool(answer["finished"]), answer["failed"]) == (True, True)
+    assert answer["msg"] == "its timeout of 5 s passed"
+
+
+@pytest.mark.parametrize("state", [_jobs.TIMED_OUT, _jobs.CANCELLED, _jobs.LOST])
+def test_a_verdict_tells_the_state_and_the_reason(folder: Path, state: str) -> None:
+    found = look(folder, _jobs.verdict(state, 'because "ä"'))
+    assert found.state == state
+    assert found.text is not None
+    result = json.loads(found.text)
+    assert _jobs.is_verdict(result)
+    assert result["msg"] == 'because "ä"'
+    assert result["failed"] is True
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {"failed": True, "msg": "x", "inflight_state": "lost", "rc": 1},
+        {"failed": True, "msg": "x"},
+        {"failed": True, "msg": "x", "inflight_state": "succeeded"},
+        {"failed": True, "msg": "x", "inflight_state": "running"},
+        {"failed": True, "msg": "x", "inflight_state": None},
+        {"failed": True, "msg": "x", "inflight_state": ["lost"]},
+    ],
+)
+def test_what_only_looks_like_a_verdict_is_the_failure_of_a_module(result: dict[str, t.Any]) -> None:
+    assert not _jobs.is_verdict(result)
+    assert _jobs.state_of_result(result) == _jobs.FAILED
+
+
+# Writing
+
+
+def test_the_job_file_of_a_job_of_ours_is_for_nobody_else(folder: Path) -> None:
+    directory = JobDirectory(str(folder))
+    before = os.umask(0)
+    try:
+        directory.create_marker(JID)
+        assert stat.S_IMODE((folder / JID).stat().st_mode) == 0o600
+        directory.write_result(JID, str(folder / "new"), b"{}")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((folder / JID).stat().st_mode) == 0o600
+
+
+def test_a_job_file_that_is_there_already_is_not_made_again(folder: Path) -> None:
+    put(folder, {"changed": True})
+    with pytest.raises(FileExistsError):
+        JobDirectory(str(folder)).create_marker(JID)
+    assert look(folder, {"changed": True}).state == _jobs.SUCCEEDED
+
+
+def test_a_marker_is_changed_in_place(folder: Path) -> None:
+    directory = JobDirectory(str(folder))
+    directory.create_marker(JID)
+    before = (folder / JID).stat()
+    directory.change_marker(JID, (4711, 12.5, BOOT))
+    assert ((folder / JID).stat().st_ino, (folder / JID).stat().st_size) == (before.st_ino, before.st_size)
+    assert directory.read(JID).process == [4711, 12.5, BOOT]
+    directory.change_marker(JID, None)
+    assert (folder / JID).read_bytes() == _jobs.marker(JID)
+
+
+def test_a_marker_is_not_written_through_a_link_or_where_there_is_none(folder: Path) -> None:
+    directory = JobDirectory(str(folder))
+    with pytest.raises(FileNotFoundError):
+        directory.change_marker(JID, None)
+    secret = folder.parent / "secret"
+    secret.write_text("secret", encoding="utf-8")
+    (folder / JID).symlink_to(secret)
+    for write in (directory.create_marker, lambda jid: directory.change_marker(jid, None)):
+        with pytest.raises(OSError, match=JID):
+            write(JID)
+    assert secret.read_text(encoding="utf-8") == "secret"
+
+
+def test_whoever_reads_a_job_file_sees_the_marker_or_the_whole_result(folder: Path) -> None:
+    directory = JobDirectory(str(folder))
+    directory.create_marker(JID)
+    result = {"stdout": "x" * 1_000_000}
+    seen: list[tuple[str, int]] = []
+    begun, over = threading.Event(), threading.Event()
+
+    def reader() -> None:
+        while not over.is_set():
+            found = directory.read(JID)
+            seen.append((found.state, len(found.text or "")))
+            begun.set()
+
+    thread = threading.Thread(target=reader)
+    thread.start()
+    begun.wait()
+    directory.write_result(JID, str(folder / "new"), json.dumps(result).encode())
+    over.set()
+    thread.join()
+    assert set(seen) <= {(_jobs.QUEUED, 0), (_jobs.SUCCEEDED, len(json.dumps(result)))}
+    assert directory.read(JID).state == _jobs.SUCCEEDED
+    assert [path.name for path in folder.iterdir()] == [JID]
+
+
+def test_a_result_is_not_written_through_a_link(folder: Path) -> None:
+    directory = JobDirectory(str(folder))
+    directory.create_marker(JID)
+    secret = folder.parent / "secret"
+    secret.write_text("secret", encoding="utf-8")
+    (folder / "new").symlink_to(secret)
+    with pytest.raises(OSError, match="new"):
+        directory.write_result(JID, str(folder / "new"), b"{}")
+    assert secret.read_text(encoding="utf-8") == "secret"
+    assert directory.read(JID).state == _jobs.QUEUED
+
+
+@pytest.mark.parametrize("name", ["../x", "x", "", "j1", "a/j1.1"])
+def test_nothing_is_moved_to_where_no_job_file_can_be(folder: Path, name: str) -> None:
+    (folder / "new").write_bytes(b"{}")
+    with pytest.raises(ValueError, match="is no job id"):
+        JobDirectory(str(folder)).move_in(name, str(folder / "new"))
+    assert (folder / "new").exists()
+
+
+def test_a_job_directory_is_made_where_there_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "home" / "jobs"
+    directory = JobDirectory.create(str(path))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    directory.create_marker(JID)
+    assert JobDirectory.create(str(path)).read(JID).state == _jobs.QUEUED
+
+
+def test_a_job_directory_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(JobDirectoryError, match=r"cannot make the job directory .*/file/jobs: .*set async_dir"):
+        JobDirectory.create(str(tmp_path / "file" / "jobs"))
+
+
+def test_what_a_fork_has_to_keep_open_is_the_directory(folder: Path, tmp_path: Path) -> None:
+    (descriptor,) = JobDirectory(str(folder)).descriptors() or [-1]
+    assert descriptor >= 0
+    assert JobDirectory(str(tmp_path / "none")).descriptors() == []

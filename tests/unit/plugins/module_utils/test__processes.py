@@ -6,16 +6,23 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shutil
+import signal
 import subprocess
 import typing as t
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ansible_collections.inflight.jobs.plugins.module_utils import _processes
-from ansible_collections.inflight.jobs.plugins.module_utils._processes import JobProcesses
+from ansible_collections.inflight.jobs.plugins.module_utils._processes import JobProcesses, Tree
+
+from .conftest import FOREVER, exit_code, fork
+from .conftest import living as living_process
 
 US = os.geteuid()
 
@@ -260,3 +267,270 @@ def test_a_system_that_tells_no_boot_id_has_an_empty_one(monkeypatch: pytest.Mon
 
     monkeypatch.setattr("builtins.open", no_file)
     assert _processes.boot_id() == ""
+
+
+# Which process runs a job of a batch
+
+
+def test_a_process_is_known_again_by_its_identity_as_long_as_it_lives() -> None:
+    with living_process() as pid:
+        identified = _processes.identity(pid)
+        assert identified[0] == pid
+        assert _processes.is_alive(identified)
+    assert not _processes.is_alive(identified)
+
+
+@needs_proc
+def test_a_new_process_with_the_pid_of_an_old_one_is_another() -> None:
+    pid, started, boot = _processes.identity(os.getpid())
+    assert not _processes.is_alive([pid, started - 1, boot])
+    assert not _processes.is_alive([pid, started + 0.01, boot])
+
+
+def test_no_process_outlives_a_reboot() -> None:
+    pid, started, dummy = _processes.identity(os.getpid())
+    assert not _processes.is_alive([pid, started, "another boot"])
+
+
+def test_the_padding_of_a_job_file_is_no_part_of_the_identity() -> None:
+    pid, started, boot = _processes.identity(os.getpid())
+    assert _processes.is_alive([pid, started, boot.ljust(36)])
+
+
+def test_a_process_that_nobody_has_collected_runs_no_job() -> None:
+    pid = fork(signal.pause)
+    identified = _processes.identity(pid)
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert _processes.is_alive(identified) is not Path("/proc/self/stat").exists()
+    assert exit_code(pid) == -signal.SIGKILL
+
+
+def test_without_proc_a_process_is_known_by_its_pid_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_processes, "_stat_of", lambda pid: [])
+    with living_process() as pid:
+        identified = _processes.identity(pid)
+        assert identified[1] == 0
+        assert _processes.is_alive(identified)
+    assert not _processes.is_alive(identified)
+
+
+def test_without_proc_a_process_that_we_may_not_signal_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(pid: int, number: int) -> t.NoReturn:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", forbidden)
+    assert _processes.is_alive([os.getpid(), 0, _processes.boot_id()])
+
+
+odd = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just(_processes.boot_id())
+
+
+@settings(deadline=None)
+@given(st.lists(odd | st.lists(odd, max_size=2), max_size=4) | odd)
+def test_whatever_else_stands_in_a_job_file_is_no_living_process(said: object) -> None:
+    assert _processes.is_alive(said) is False
+
+
+@pytest.mark.parametrize("pid", [0, 1, -1, -os.getpid(), True, 2**31, 10**30])
+def test_the_first_process_and_numbers_that_are_no_pids_run_no_job(pid: int) -> None:
+    """As a pid for kill, some of these stand for whole groups of processes."""
+    for started in (0, 1.5):
+        assert not _processes.is_alive([pid, started, _processes.boot_id()])
+
+
+@needs_proc
+def test_the_owner_of_a_process_is_its_effective_user() -> None:
+    with living_process() as pid:
+        assert _processes.owner(pid) == US
+    assert _processes.owner(pid) is None
+
+
+# All processes of a job of a batch
+
+
+def lead(*steps: Callable[[], object]) -> int:
+    """Fork a process that leads a session, does this and lives on; its pid."""
+    ready, tell = os.pipe()
+
+    def body() -> None:
+        os.setsid()
+        for step in steps:
+            step()
+        os.write(tell, b"!")
+        signal.pause()
+
+    pid = fork(body)
+    os.close(tell)
+    assert os.read(ready, 1) == b"!"
+    os.close(ready)
+    return pid
+
+
+def child(*steps: Callable[[], object]) -> None:
+    """Fork a child that does this and lives on."""
+    ready, tell = os.pipe()
+
+    def body() -> None:
+        for step in steps:
+            step()
+        os.write(tell, b"!")
+        signal.pause()
+
+    fork(body)
+    os.close(tell)
+    assert os.read(ready, 1) == b"!"
+    os.close(ready)
+
+
+@contextlib.contextmanager
+def job(*steps: Callable[[], object]) -> Iterator[tuple[int, Tree]]:
+    """The first process of a job, which does this, and the tree that it is the first process of."""
+    pid = lead(*steps)
+    tree = Tree(pid)
+    try:
+        yield pid, tree
+    finally:
+        while tree.look():
+            tree.kill()
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+
+
+def test_the_first_process_of_a_job_alone_is_a_job() -> None:
+    with job() as (pid, tree):
+        assert tree.look()
+        assert set(tree._known) == {pid}
+        tree.ask_to_end()
+        assert exit_code(pid) == -signal.SIGTERM
+        assert not tree.look()
+
+
+@needs_proc
+def test_descendants_in_another_session_belong_to_the_job() -> None:
+    with job(child, lambda: child(os.setsid, lambda: child(os.setsid))) as (dummy, tree):
+        assert tree.look()
+        assert len(tree._known) == 4
+        assert os.getpid() not in tree._known
+
+
+@needs_proc
+def test_processes_of_the_session_belong_to_the_job_whoever_their_parent_is() -> None:
+    def orphan() -> None:
+        assert exit_code(fork(child)) == 0
+
+    with job(orphan) as (dummy, tree):
+        tree.look()
+        assert len(tree._known) == 2
+
+
+@needs_proc
+def test_who_was_seen_once_belongs_to_the_job_for_ever() -> None:
+    with job(lambda: child(os.setsid)) as (pid, tree):
+        tree.look()
+        others = set(tree._known) - {pid}
+        os.kill(pid, signal.SIGKILL)
+        exit_code(pid)  # now its child is a child of init, and in a session of its own
+        assert tree.look()
+        assert set(tree._known) == others
+
+
+def test_other_processes_do_not_belong_to_the_job() -> None:
+    with job() as (dummy, tree), job() as (other, dummy_tree):
+        tree.look()
+        assert other not in tree._known
+
+
+@needs_proc
+def test_a_process_that_was_given_the_pid_of_an_old_one_gets_no_signal() -> None:
+    with living_process() as stranger:
+        with job() as (pid, tree):
+            tree.look()
+            tree._known[stranger] = _processes.identity(stranger)[1] - 1
+            tree.kill()
+            assert exit_code(pid) == -signal.SIGKILL
+            assert not tree.look()
+            assert stranger not in tree._known
+        assert _processes.is_alive(_processes.identity(stranger))
+
+
+@needs_proc
+def test_a_process_that_became_somebody_else_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that sudo started, say: it may not be signalled, and that must not keep the others from ending."""
+    with job(child) as (pid, tree):
+        tree.look()
+        forbidden = max(tree._known)
+        real = os.kill
+
+        def kill(pid: int, number: int) -> None:
+            if pid == forbidden:
+                raise PermissionError
+            real(pid, number)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "kill", kill)
+            tree.kill()
+        assert exit_code(pid) == -signal.SIGKILL
+        assert tree.look()
+        assert set(tree._known) == {forbidden}
+
+
+@needs_proc
+def test_a_process_that_is_stopped_ends_when_it_is_asked_to() -> None:
+    with job() as (pid, tree):
+        os.kill(pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, pid, os.WSTOPPED)
+        assert tree.look()
+        tree.ask_to_end()
+        assert exit_code(pid) == -signal.SIGTERM
+
+
+@needs_proc
+def test_the_first_process_is_asked_to_end_when_the_others_have_gone() -> None:
+    with job(child) as (pid, tree):
+        tree.look()
+        (other,) = set(tree._known) - {pid}
+        gone = os.pidfd_open(other)
+        tree.ask_to_end()
+        assert select.select((gone,), (), (), FOREVER)[0]
+        os.close(gone)
+        assert tree.look()
+        assert set(tree._known) == {pid}
+        tree.ask_to_end()
+        assert exit_code(pid) == -signal.SIGTERM
+
+
+@needs_proc
+def test_processes_are_asked_to_end_once() -> None:
+    """A program may take a second signal for the wish to end without tidying up."""
+    sent: list[tuple[int, int]] = []
+    with job(child) as (pid, tree), pytest.MonkeyPatch.context() as patch:
+        tree.look()
+        (other,) = set(tree._known) - {pid}
+        patch.setattr(os, "kill", lambda *signalled: sent.append(signalled))
+        for dummy in range(3):
+            tree.look()
+            tree.ask_to_end()
+        assert sent == [(other, signal.SIGTERM), (pid, signal.SIGCONT), (other, signal.SIGCONT)]
+
+
+def test_without_proc_the_group_of_the_first_process_is_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    with job() as (pid, tree), monkeypatch.context() as patch:
+        patch.setattr(os.path, "exists", lambda path: False)
+        assert tree.look()
+        tree.ask_to_end()
+        assert exit_code(pid) == -signal.SIGTERM
+        assert not tree.look()
+
+
+def test_without_proc_a_group_that_we_may_not_signal_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(group: int, number: int) -> t.NoReturn:
+        raise PermissionError
+
+    monkeypatch.setattr(os.path, "exists", lambda path: False)
+    monkeypatch.setattr(os, "killpg", forbidden)
+    tree = Tree(os.getpid())
+    assert tree.look()
+    tree.kill()

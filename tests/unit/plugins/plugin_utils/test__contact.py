@@ -17,7 +17,13 @@ from ansible.errors import (
     AnsibleError,
 )
 
-from ansible_collections.inflight.jobs.plugins.plugin_utils._contact import CheckFailed, Contact, OutOfReach, Refused
+from ansible_collections.inflight.jobs.plugins.plugin_utils._contact import (
+    CheckFailed,
+    Contact,
+    OutOfReach,
+    Refused,
+    refuse_mitogen,
+)
 
 ANSWER = {"ended": [], "running": [], "more": False, "boot": "x", "looked": 1.5, "took": 0.1, "remarks": []}
 
@@ -117,3 +123,12 @@ def test_a_connection_that_has_no_reset_is_no_error() -> None:
     connection = MagicMock(spec=["_shell"])
     Contact(lambda **dummy_arguments: ANSWER, connection).reset()
     assert connection._shell.tmpdir is None
+
+
+def test_the_connections_of_mitogen_are_refused_and_no_others() -> None:
+    base = type("Connection", (), {"__module__": "ansible_mitogen.connection"})
+    # What Ansible's loader makes of Mitogen's plugin.
+    of_mitogen = type("Connection", (base,), {"__module__": "ansible.plugins.connection.mitogen_ssh"})
+    with pytest.raises(AnsibleActionFail, match=r"^async_batch .* Mitogen: set strategy: "):
+        refuse_mitogen(of_mitogen(), "async_batch")
+    refuse_mitogen(MagicMock(), "async_batch")

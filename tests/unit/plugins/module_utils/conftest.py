@@ -1,0 +1,195 @@
+# Copyright (c) 2026, the inflight.jobs contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# What the tests of a batch share: a job directory, the folder of a batch in it, and processes that tests fork.
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import shlex
+import signal
+import sys
+import traceback
+import typing as t
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import ansible
+import pytest
+
+from ansible_collections.inflight.jobs.plugins.module_utils import _jobs
+from ansible_collections.inflight.jobs.plugins.module_utils._batch_folder import BatchFolder
+from ansible_collections.inflight.jobs.plugins.module_utils._jobs import JobDirectory
+from ansible_collections.inflight.jobs.plugins.module_utils._zygote import Batch, Job, Payload
+
+# Long enough for the slowest machine: a test that waits for so long has failed.
+FOREVER = 20
+
+NUMBER = "j4711"
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> JobDirectory:
+    """A job directory as it should be."""
+    path = tmp_path / "jobs"
+    path.mkdir(mode=0o700)
+    return JobDirectory(str(path))
+
+
+@pytest.fixture
+def batch_folder(directory: JobDirectory) -> BatchFolder:
+    """The folder of a batch that has three jobs."""
+    return made_folder(directory)
+
+
+def made_folder(directory: JobDirectory, number: str = NUMBER, jobs: int = 3, **manifest: t.Any) -> BatchFolder:
+    found = BatchFolder(directory.path, number)
+    listed = [{"jid": f"{number}.{index}", "key": f"key {index}", "name": None, "item": index} for index in range(jobs)]
+    found.make({"id": None, "grace": 0, "jobs": listed, **manifest})
+    return found
+
+
+def fork(body: Callable[[], object]) -> int:
+    """Run the body in a process of its own; returns its pid."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        signal.alarm(FOREVER)
+        body()
+        code = 0
+    except BaseException:  # noqa: BLE001  # nothing of pytest may run on here
+        traceback.print_exc()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+def exit_code(pid: int) -> int:
+    """Wait for a process that was forked; its exit code, or minus the signal that killed it."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@contextlib.contextmanager
+def living(before: Callable[[], object] = lambda: None) -> Iterator[int]:
+    """A process that has done something and then lives to the end of the block; its pid."""
+    started, start = os.pipe()
+    end, ended = os.pipe()
+
+    def body() -> None:
+        os.close(ended)
+        before()
+        os.write(start, b"!")
+        os.read(end, 1)
+
+    pid = fork(body)
+    os.close(start)
+    os.close(end)
+    try:
+        assert os.read(started, 1) == b"!", "the process failed at once"
+        yield pid
+    finally:
+        os.close(ended)
+        os.close(started)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+
+
+@contextlib.contextmanager
+def supervised(folder: BatchFolder) -> Iterator[int]:
+    """A process that has the lock of a batch, as its supervisor has it; its pid."""
+    with living(folder.supervise) as pid:
+        yield pid
+
+
+# Modules of which each job runs what stands in its arguments
+
+
+def shell_payload() -> Payload:
+    """A module that runs the shell commands that it is given."""
+    return Payload("file", (b'. "$1"\n',), "/bin/sh", warm=False)
+
+
+def python_payload(tmp_path: Path, before: str = "") -> Payload:
+    """A module as core packs those in Python, that runs the Python code that it is given.
+
+    :param before: code that the wrapper runs before it comes to its module.
+    """
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    # What Ansible's modules share is in each archive.
+    (folder / "ansible").symlink_to(os.path.dirname(ansible.__file__))
+    (folder / "made.py").write_text(
+        "import json\n"
+        "from ansible.module_utils import basic\n"
+        "exec(json.loads(basic._ANSIBLE_ARGS)['ANSIBLE_MODULE_ARGS'].get('code', ''))\n",
+        encoding="utf-8",
+    )
+    start = f"import sys\nsys.path.insert(0, {str(folder)!r})\n{before}\n_loader.run_module(json_params="
+    start = f"from ansible.module_utils._internal._ansiballz import _loader\n{start}"
+    end = '.encode(), profile="legacy", module_fqn="made", modlib_path="x", extensions={})\n'
+    return Payload("zip", (start.encode(), end.encode()), sys.executable, warm=True)
+
+
+def python(code: str) -> str:
+    """The arguments of a job that runs this code."""
+    return json.dumps({"ANSIBLE_MODULE_ARGS": {"code": code}})
+
+
+def says(**result: t.Any) -> str:
+    """A shell command that prints a result."""
+    return f"echo {shlex.quote(json.dumps(result))}"
+
+
+class Ground:
+    """A batch for which zygotes and pools can be made."""
+
+    def __init__(self, directory: JobDirectory, folder: BatchFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.batch = Batch(directory, folder, [], [])
+        self._monkeypatch = monkeypatch
+
+    def prepare_fork(self) -> None:
+        """Make this process one that a supervisor can be forked from.
+
+        What pytest has in the place of sys.stdout holds a descriptor, and so may garbage, and a supervisor closes all.
+        """
+        for fd, name in ((1, "stdout"), (2, "stderr")):
+            stream = open(fd, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115  # for the whole test
+            self._monkeypatch.setattr(sys, name, stream)
+        gc.collect()
+
+    def payload(self, payload: Payload) -> int:
+        self.batch.payloads.append(payload)
+        return len(self.batch.payloads) - 1
+
+    def job(self, params: str, payload: int = 0, **environment: str) -> int:
+        """Add a job that waits for its turn; its place."""
+        index = len(self.batch.jobs)
+        jid = f"{NUMBER}.{index}"
+        self.batch.jobs.append(Job(jid, payload, params, environment))
+        self.batch.directory.create_marker(jid)
+        return index
+
+    def look(self, index: int) -> _jobs.JobFile:
+        return self.batch.directory.read(f"{NUMBER}.{index}")
+
+    def result(self, index: int) -> dict[str, t.Any]:
+        found = self.look(index)
+        assert found.text is not None, f"there is no result, the job is {found.state}"
+        return t.cast("dict[str, t.Any]", json.loads(found.text))
+
+    def logged(self, index: int) -> dict[str, t.Any]:
+        return self.batch.folder.logged(f"{NUMBER}.{index}")
+
+
+@pytest.fixture
+def ground(directory: JobDirectory, batch_folder: BatchFolder, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
+    """A batch without jobs, whose supervisor is this process."""
+    lock = batch_folder.supervise()
+    yield Ground(directory, batch_folder, monkeypatch)
+    os.close(lock)
