@@ -17,12 +17,15 @@ import shutil
 import stat
 import typing as t
 
+from ansible_collections.inflight.jobs.plugins.module_utils import _jobs
+
 # Beside the job files, where async_wrapper never looks. Below it are one folder for each batch, and one for the ids.
 FOLDER = ".inflight"
 _IDS = "ids"
 
 _NUMBER = re.compile(r"j[0-9]{1,20}")
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,99}")
+_JOB_KEYS = frozenset(("jid", "key", "name", "item"))
 _MAX_MANIFEST_BYTES = 256 * 1024 * 1024
 
 
@@ -99,11 +102,12 @@ class BatchFolder:
                 manifest = json.load(file)
         except OSError as ex:
             raise BatchError(f"cannot read {self.file('batch.json')}: {ex.strerror}") from ex
-        except ValueError:
+        except (ValueError, RecursionError):
             manifest = None
-        if not isinstance(manifest, dict) or not isinstance(manifest.get("jobs"), list):
+        jobs = manifest.get("jobs") if isinstance(manifest, dict) else None
+        if not isinstance(jobs, list) or not all(_is_job(job) for job in jobs):
             raise BatchError(f"{self.file('batch.json')} is damaged: give the batch another id")
-        return manifest
+        return t.cast("dict[str, t.Any]", manifest)
 
     def supervise(self) -> int:
         """Become the supervisor, for as long as the returned descriptor, or a copy of it, is open.
@@ -248,6 +252,10 @@ def find(directory: str, name: str) -> BatchFolder:
         if folder is not None:
             return folder
     raise BatchError(f"there is no batch {name!r} in the job directory {directory}")
+
+
+def _is_job(value: object) -> bool:
+    return isinstance(value, dict) and _JOB_KEYS.issubset(value) and _jobs.is_job_id(value["jid"])
 
 
 def _make_private(path: str) -> None:

@@ -204,7 +204,8 @@ attributes:
     description: Can run in check mode.
     support: full
     details:
-      - The jobs are run in check mode, as their modules do without a batch.
+      - The jobs are run in check mode, as their modules do without a batch. O(id) is not used, and nothing is written to
+        O(job_log).
   delegation:
     description: Can be used with C(delegate_to).
     support: full
@@ -262,10 +263,10 @@ EXAMPLES = r"""
         ansible.builtin.apt:
           update_cache: true
       - name: Load the language files
-        ansible.builtin.unarchive:
-          src: https://example.com/languages.tar.gz
-          dest: /srv/languages
-          remote_src: true
+        ansible.builtin.get_url:
+          url: https://example.com/languages.json
+          dest: /srv/languages.json
+          mode: "0644"
       - name: Rebuild the search index
         ansible.builtin.command: /usr/local/bin/reindex
         environment:

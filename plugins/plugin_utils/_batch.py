@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import secrets
 import typing as t
@@ -56,7 +57,10 @@ class Batch:
         self.diff = bool(task.diff)
         self.waits = bool(arguments["wait"])
         options = BatchOptions.from_arguments(arguments, given)
-        wait_options = WaitOptions.for_batch(arguments, check_mode=task.check_mode)
+        if task.check_mode:
+            # A run that does the work must not take what ran in check mode for done, nor the other way round.
+            options = dataclasses.replace(options, id=None, on_existing="attach", rerun="all")
+        wait_options = WaitOptions.for_batch(arguments)
         host = str(task_vars.get("inventory_hostname", ""))
         job_log, runs = None, []
         if arguments["job_log"]:

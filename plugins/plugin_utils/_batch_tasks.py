@@ -135,6 +135,8 @@ class _BatchTask:
                 variable_manager=action._task._variable_manager,
                 loader=action._loader,
             )
+            # Those of the play and its blocks are there already, but the async_batch task is not a parent of this one.
+            self._task.module_defaults = action._task.module_defaults
             self._full_name, self._free_form = modules.resolve(self._task)
         except (AnsibleError, NotForBatches) as ex:
             raise BadTask(f"{where}: {one_line(ex, width=400)}") from ex

@@ -40,6 +40,10 @@ class CheckFailed(Exception):
         return f"The jobs cannot be looked at on the host: {self}"
 
 
+class NoAnswer(CheckFailed):
+    """The module ended without a word: it was killed, or something is wrong with the Python there."""
+
+
 class NotStarted(CheckFailed):
     """The host was to start a batch and did not."""
 
@@ -83,7 +87,9 @@ class Contact:
         if "ended" not in response:
             # Not module_stdout: there could be results in it, which are not for everybody's eyes.
             reasons = (one_line(response.get("msg")), end_of(response.get("module_stderr")))
-            raise CheckFailed("; ".join(filter(None, reasons)) or "the module said nothing")
+            # Core adds what was printed where that was no result.
+            failure = NoAnswer if "module_stdout" in response else CheckFailed
+            raise failure("; ".join(filter(None, reasons)) or "the module said nothing")
         return response
 
     def reset(self) -> None:

@@ -18,7 +18,13 @@ from ansible.module_utils.common.json import Direction, get_module_encoder
 from ansible_collections.inflight.jobs.plugins.plugin_utils._batch_options import BatchOptions
 from ansible_collections.inflight.jobs.plugins.plugin_utils._batch_tasks import BatchJob
 from ansible_collections.inflight.jobs.plugins.plugin_utils._batches import BatchError, Run, weights_of, weights_of_runs
-from ansible_collections.inflight.jobs.plugins.plugin_utils._contact import CheckFailed, Contact, Message, NotStarted
+from ansible_collections.inflight.jobs.plugins.plugin_utils._contact import (
+    CheckFailed,
+    Contact,
+    Message,
+    NoAnswer,
+    NotStarted,
+)
 from ansible_collections.inflight.jobs.plugins.plugin_utils._payloads import Payloads
 from ansible_collections.inflight.jobs.plugins.plugin_utils._registered import shown
 
@@ -50,17 +56,23 @@ class BatchHost:
         """See _waiting.Host."""
         if self._order is None:
             return self._contact.ask(request, limit)
-        limit += len(self._order) / SLOW_LINE
-        try:
-            response = self._starter.ask({**request, "order": self._order}, limit)
-        except CheckFailed as ex:
-            raise NotStarted(str(ex)) from ex
+        response = self._start({**request, "order": self._order}, limit + len(self._order) / SLOW_LINE)
         self._order = None
         self.started = True
         for job in response["jobs"] or ():
             self.keys[job["jid"]] = job["key"]
             job["name"] = job["name"] or self._names.get(job["key"])
         return response
+
+    def _start(self, request: Message, limit: float) -> Message:
+        try:
+            try:
+                return self._starter.ask(request, limit)
+            except NoAnswer:
+                # It may have passed the order on before somebody killed it: then the batch runs.
+                return self._starter.ask(request, limit)
+        except CheckFailed as ex:
+            raise NotStarted(str(ex)) from ex
 
     def reset(self) -> None:
         """See _waiting.Host."""

@@ -33,7 +33,7 @@ class WaitOptions:
     cleanup: bool = False
 
     @classmethod
-    def for_batch(cls, arguments: Mapping[str, t.Any], check_mode: bool) -> WaitOptions:
+    def for_batch(cls, arguments: Mapping[str, t.Any]) -> WaitOptions:
         """Those of a wait for the jobs of a batch, which ends itself: it has its own limits.
 
         :raises BadOption: when a value makes no sense.
@@ -43,7 +43,7 @@ class WaitOptions:
             hold=arguments["hold"],
             poll=arguments["poll"],
             unreachable_timeout=arguments["unreachable_timeout"],
-            cleanup=arguments["cleanup"] and not check_mode,
+            cleanup=arguments["cleanup"],
         )
 
     @classmethod

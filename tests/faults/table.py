@@ -97,8 +97,7 @@ BATCH_ROWS = {
         "attaches; all succeeded, each ran once",
     ),
     "batch: launch": (
-        "at the start, the link of one host down; the connection to another killed when Python runs there; to a third "
-        + "when the batch has its folder",
+        "at the start: the link of one host down; the connection to another killed; the Python of a third killed",
         "all succeeded, each ran once",
     ),
     "batch: full filesystem": (

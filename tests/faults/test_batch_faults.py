@@ -109,6 +109,11 @@ def process(host: Host, name: str) -> int:
     return host.pids(int(marker["process"][0]))[0]
 
 
+def pythons(host: Host) -> list[int]:
+    """All Pythons of a host, by their numbers on this machine. The first one is that of the module."""
+    return host.pids(*map(int, host.shell("pgrep -x python3 || true").split()))
+
+
 # Processes
 
 
@@ -244,18 +249,19 @@ def test_launch(scene: Scene, table: Table) -> None:
     run = start(scene, script="echo {name}")
     moments: dict[Host, t.Callable[[], object]] = {
         one: lambda: scene.control_masters(one),
-        two: lambda: two.shell("pgrep -x python3 || true"),
+        two: lambda: pythons(two),
         three: lambda: folder(three),
     }
     with contextlib.ExitStack() as until_noticed:
+        faults: dict[Host, t.Callable[[], object]] = {
+            one: lambda: until_noticed.enter_context(levers.link_down(one)),
+            two: lambda: scene.kill_control_master(two),
+            three: lambda: kill(pythons(three)[:1]),
+        }
         while moments:
-            for host, has_come in list(moments.items()):
-                if has_come():
-                    del moments[host]
-                    if host is one:
-                        until_noticed.enter_context(levers.link_down(host))
-                    else:
-                        scene.kill_control_master(host)
+            for host in [host for host, has_come in moments.items() if has_come()]:
+                faults[host]()
+                del moments[host]
             assert run.is_running, run.outcome().output
         run.shows(f"{one.name}: out of reach", seconds=LIMIT)
     table.row("batch: launch", nothing_was_lost(scene, run.outcome()))
@@ -274,6 +280,7 @@ def test_full_filesystem(scene: Scene, table: Table) -> None:
         outcome = run.outcome()
         known = time.monotonic() - filled
     assert states(outcome, host) == dict.fromkeys(NAMES, "lost")
+    print(reasons(outcome, host, "lost"))
     assert all(reason.endswith(f"the filesystem of /{JOBS} is full") for reason in reasons(outcome, host, "lost"))
     assert others_succeeded(scene, outcome)
     table.row("batch: full filesystem", f"lost with that reason, after {known:.1f} s")

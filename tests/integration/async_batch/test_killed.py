@@ -107,13 +107,15 @@ def test_jobs_outlive_their_supervisor_and_are_not_started_twice(scene: Scene) -
     kill_at_once(scene.supervisor())
 
     # What is left of it still is the batch of this name.
-    second = scene.sandbox.start_tasks([scene.batch("second", hold=0, **options)])
-    refused = scene.sandbox.run_tasks([scene.batch("third", **options, on_existing="fail")])
-    assert "the batch 'nightly' lives already on this host" in refused.result("third")["msg"]
+    second = scene.sandbox.start_tasks(
+        [scene.batch("refused", on_existing="fail", **options), scene.batch("second", hold=0, **options)]
+    )
     second.shows("running: 1, 2", 60)
-    assert lines_of(scene.log) == ["1", "2"] or lines_of(scene.log) == ["2", "1"]
+    assert sorted(lines_of(scene.log)) == ["1", "2"]
     scene.go.touch()
-    for outcome, task in ((first.outcome(), "first"), (second.outcome(), "second")):
+    attached = second.outcome()
+    assert "the batch 'nightly' lives already on this host" in attached.result("refused")["msg"]
+    for outcome, task in ((first.outcome(), "first"), (attached, "second")):
         one, two, *queued = jobs(outcome, task)
         assert (one["state"], one["result"]["stdout"], one["attempts"]) == ("succeeded", "did 1", 1)
         assert (two["state"], two["result"]["stdout"], two["attempts"]) == ("failed", "did 2", 1)
@@ -198,7 +200,10 @@ def test_jobs_outlive_everything_that_started_them(scene: Scene) -> None:
         ("succeeded", 1),
         ("lost", 0),
     ]
-    assert [job["msg"] for job in found if job["state"] == "lost"] == ["no process and no result", "its supervisor died"]
+    assert [job["msg"] for job in found if job["state"] == "lost"] == [
+        "no process and no result",
+        "its supervisor died",
+    ]
     assert [job["result"]["stdout"] for job in found if job["result"]] == ["did 1", "did 3"]
 
 
@@ -253,6 +258,94 @@ def test_a_batch_ends_when_its_folder_is_deleted(scene: Scene) -> None:
     eventually(lambda: not is_alive(supervisor), 60, "the supervisor ends")
 
 
-@pytest.mark.parametrize("place", [".inflight", ".inflight/ids", ".inflight/ids/nightly"])
-def test_hostile_files_in_the_job_directory_are_refused(sandbox: BatchSandbox, place: str) -> None:
-    raise NotImplementedError
+def make_folder(path: Path, mode: int = 0o700) -> Path:
+    """Make a folder and those above it."""
+    path.mkdir(parents=True)
+    path.chmod(mode)
+    return path
+
+
+def in_directory(task: dict[str, t.Any], path: Path) -> dict[str, t.Any]:
+    """A task that has another job directory than the others."""
+    return {**task, "vars": {"ansible_async_dir": str(path)}}
+
+
+def test_what_anybody_else_could_have_put_into_the_job_directory_is_refused(sandbox: BatchSandbox) -> None:
+    folder = sandbox.folder
+    elsewhere = make_folder(folder / "elsewhere" / "ids").parent
+    (elsewhere / "ids" / "nightly").write_text("j123", "ascii")
+    victim = folder / "victim"
+    victim.write_text("precious", "ascii")
+
+    (make_folder(folder / "link") / ".inflight").symlink_to(elsewhere)
+    (make_folder(folder / "file") / ".inflight").write_text("", "ascii")
+    make_folder(folder / "open" / ".inflight", 0o777)
+    (make_folder(folder / "ids" / ".inflight") / "ids").symlink_to(elsewhere / "ids")
+    (make_folder(folder / "id" / ".inflight" / "ids") / "nightly").symlink_to(victim)
+    refused = {
+        "link": f"{folder}/link/.inflight belongs to somebody else, or others may write to it: remove it",
+        "file": f"{folder}/file/.inflight belongs to somebody else, or others may write to it: remove it",
+        "open": f"{folder}/open/.inflight belongs to somebody else, or others may write to it: remove it",
+        "ids": f"{folder}/ids/.inflight/ids belongs to somebody else, or others may write to it: remove it",
+        "id": f"cannot use {folder}/id/.inflight/ids/nightly: Too many levels of symbolic links",
+    }
+    # A batch that the id names, but that cannot be ours: a new one is started.
+    for name, mode in (("linked batch", None), ("open batch", 0o777)):
+        inflight = make_folder(folder / name / ".inflight")
+        (make_folder(inflight / "ids") / "nightly").write_text("j123", "ascii")
+        if mode is None:
+            (inflight / "j123").symlink_to(elsewhere)
+        else:
+            make_folder(inflight / "j123", mode)
+            (inflight / "j123" / "batch.json").write_text('{"jobs": []}', "ascii")
+    fresh = ("linked batch", "open batch")
+
+    script = f"echo {{{{ item }}}} >> {folder}/log; echo ok"
+    tasks = [in_directory(batch_task(name, script, items=[name], id="nightly"), folder / name) for name in refused]
+    tasks.extend(in_directory(batch_task(name, script, items=[name], id="nightly"), folder / name) for name in fresh)
+    tasks.append(in_directory(wait_task("wait", batch="nightly"), folder / "link"))
+    outcome = sandbox.run_tasks(tasks)
+    for name, sentence in refused.items():
+        assert outcome.result(name)["msg"].startswith(f"The batch was not started: {sentence}"), outcome.result(name)
+        assert states(outcome, name) == ["not_started"]
+    assert f"{folder}/link/.inflight belongs to somebody else" in outcome.result("wait")["msg"]
+    assert [states(outcome, name) for name in fresh] == [["succeeded"], ["succeeded"]]
+    assert lines_of(folder / "log") == list(fresh)
+    assert victim.read_text("ascii") == "precious"
+    assert [path.name for path in elsewhere.iterdir()] == ["ids"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to somebody else")
+def test_a_folder_of_somebody_else_is_refused(sandbox: BatchSandbox) -> None:
+    folder = make_folder(sandbox.jobs / ".inflight")
+    os.chown(folder, 65534, 65534)
+    outcome = sandbox.run_tasks([batch_task("batch", "echo ok", items=[1], id="nightly")])
+    assert outcome.result("batch")["msg"].startswith(
+        f"The batch was not started: {folder} belongs to somebody else, or others may write to it: remove it"
+    )
+    assert list(folder.iterdir()) == []
+
+
+def test_a_damaged_batch_is_told_in_a_sentence(sandbox: BatchSandbox) -> None:
+    damages = {
+        "cut": '{"id": "nightly", "jobs": [{"jid": "j123.0", "ke',
+        "half a job": '{"jobs": [{"jid": "j123.0"}]}',
+        "no id": '{"jobs": [{"jid": "../../x", "key": "k", "name": "x", "item": null}]}',
+        "deep": "[" * 100_000,
+    }
+    tasks = []
+    for name, text in damages.items():
+        inflight = make_folder(sandbox.folder / name / ".inflight")
+        (make_folder(inflight / "ids") / "nightly").write_text("j123", "ascii")
+        (make_folder(inflight / "j123") / "batch.json").write_text(text, "ascii")
+        batch = batch_task(name, "echo ok", items=[1], id="nightly", rerun="failed")
+        tasks.append(in_directory(batch, sandbox.folder / name))
+    waits = ("half a job", "no id")
+    tasks.extend(in_directory(wait_task(f"wait for {name}", batch="nightly"), sandbox.folder / name) for name in waits)
+    outcome = sandbox.run_tasks(tasks)
+    for name in damages:
+        sentence = f"{sandbox.folder}/{name}/.inflight/j123/batch.json is damaged: give the batch another id"
+        assert outcome.result(name)["msg"].startswith(f"The batch was not started: {sentence}"), outcome.result(name)
+    for name in waits:
+        sentence = f"{sandbox.folder}/{name}/.inflight/j123/batch.json is damaged: give the batch another id"
+        assert outcome.result(f"wait for {name}")["msg"] == f"The jobs cannot be looked at on the host: {sentence}"

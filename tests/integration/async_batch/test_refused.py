@@ -168,6 +168,16 @@ def test_what_makes_no_sense_is_refused_in_one_clear_sentence_before_anything_st
         {"name": f"Case {number}", "inflight.jobs.async_batch": given, "ignore_errors": True}
         for number, (given, dummy) in enumerate(CASES)
     ]
+    more = {
+        "No items": {"inflight.jobs.async_batch": {"tasks": [NAMED], "items": []}},
+        "No log": {"inflight.jobs.async_batch": {"tasks": [NAMED], "items": "{{ word }}"}, "no_log": True},
+        "In the background": {"inflight.jobs.async_batch": {"tasks": [PING]}, "async": 10, "poll": 0},
+        "On Windows": {
+            "inflight.jobs.async_batch": {"tasks": [PING]},
+            "vars": {"ansible_shell_type": "powershell"},
+        },
+    }
+    tasks.extend({"name": name, "ignore_errors": True, **task} for name, task in more.items())
     outcome = sandbox.run_tasks(tasks, variables={"my_tasks": [PING], "word": "c,d"})
     assert not sandbox.jobs.exists()
     wrong = []
@@ -177,16 +187,16 @@ def test_what_makes_no_sense_is_refused_in_one_clear_sentence_before_anything_st
         if not re.fullmatch(pattern, sentence) or not refusal["failed"] or "jobs" in refusal:
             wrong.append((given, pattern, refusal))
     assert wrong == []
+    assert re.search(r"An option is wrong; no_log hides which", outcome.stdout)
+    assert outcome.result("In the background")["failed"]
+    assert "async" in outcome.result("In the background")["msg"]
+    assert "does not support Windows" in outcome.result("On Windows")["msg"]
 
-
-def test_no_items_are_no_jobs_and_no_failure(sandbox: BatchSandbox) -> None:
-    outcome = sandbox.run_batch([NAMED], items=[])
-    result = batch_result(outcome)
-    assert outcome.rc == 0, outcome.output
+    # No items are no jobs, and no failure.
+    result = outcome.result("No items")
     assert (result["jobs"], result["summary"]["total"], result["checks"]) == ([], 0, 0)
     assert (result["finished"], result["changed"], result["failed"]) == (True, False, False)
     assert result["msg"] == "There were no jobs to wait for"
-    assert not sandbox.jobs.exists()
 
 
 def test_a_batch_that_the_host_cannot_take_is_told_once_and_each_job_is_not_started(sandbox: BatchSandbox) -> None:

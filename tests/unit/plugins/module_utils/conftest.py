@@ -162,6 +162,7 @@ class Ground:
             stream = open(fd, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115  # for the whole test
             self._monkeypatch.setattr(sys, name, stream)
         gc.collect()
+        gc.freeze()  # a fork that looks for garbage again would take long, with all that pytest has loaded
 
     def payload(self, payload: Payload) -> int:
         self.batch.payloads.append(payload)

@@ -153,23 +153,18 @@ def test_a_module_in_python_that_cannot_be_kept_warm_is_started_as_a_program(
     assert ground.result(index)["program"].endswith(".module")
 
 
-@pytest.mark.parametrize(
-    ("script", "state", "message"),
-    [
-        ("exit 0", "failed", "the module printed no result"),
-        ("echo oops; exit 3", "failed", "the module printed no result, but something else"),
-        ("echo broken >&2; exit 3", "failed", "the module printed no result (broken)"),
-        ("kill -9 $$", "lost", "killed by signal 9 (SIGKILL)"),
-        (says(failed=True, msg="no"), "failed", "no"),
-    ],
-)
-def test_a_job_that_ends_without_success_says_why(
-    ground: Ground, start: Start, script: str, state: str, message: str
-) -> None:
+def test_a_job_that_ends_without_success_says_why(ground: Ground, start: Start) -> None:
+    ends = {
+        "exit 0": ("failed", "the module printed no result"),
+        "echo oops; exit 3": ("failed", "the module printed no result, but something else"),
+        "echo broken >&2; exit 3": ("failed", "the module printed no result (broken)"),
+        "kill -9 $$": ("lost", "killed by signal 9 (SIGKILL)"),
+        says(failed=True, msg="no"): ("failed", "no"),
+    }
     ground.payload(shell_payload())
-    index = ground.job(script)
-    assert start().run(index) == state
-    assert ground.result(index)["msg"] == message
+    jobs = [ground.job(script) for script in ends]
+    talk = start()
+    assert [(talk.run(index), ground.result(index)["msg"]) for index in jobs] == list(ends.values())
 
 
 def test_a_job_whose_own_process_is_killed_is_lost(ground: Ground, start: Start) -> None:
@@ -442,22 +437,17 @@ def test_what_is_read_when_a_process_starts_needs_one_that_is_started(environmen
     assert Job("j1.0", 0, "", environment).needs_start is needs
 
 
-@pytest.mark.parametrize(
-    ("code", "state", "message"),
-    [
-        ("raise SystemExit(3)", "failed", "the module printed no result"),
-        ("raise SystemExit('broken')", "failed", "the module printed no result (broken)"),
-        ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "lost", "killed by signal 9 (SIGKILL)"),
-        ("import os\nos._exit(3)", "failed", "the module printed no result"),
-        ("raise KeyboardInterrupt", "failed", "the module printed no result (KeyboardInterrupt)"),
-    ],
-)
-def test_a_warm_module_that_ends_without_success_says_why(
-    ground: Ground, start: Start, warm: int, code: str, state: str, message: str
-) -> None:
-    index = ground.job(python(code))
-    assert start(warm).run(index) == state
-    assert ground.result(index)["msg"] == message
+def test_a_warm_module_that_ends_without_success_says_why(ground: Ground, start: Start, warm: int) -> None:
+    ends = {
+        "raise SystemExit(3)": ("failed", "the module printed no result"),
+        "raise SystemExit('broken')": ("failed", "the module printed no result (broken)"),
+        "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)": ("lost", "killed by signal 9 (SIGKILL)"),
+        "import os\nos._exit(3)": ("failed", "the module printed no result"),
+        "raise KeyboardInterrupt": ("failed", "the module printed no result (KeyboardInterrupt)"),
+    }
+    jobs = [ground.job(python(code)) for code in ends]
+    talk = start(warm)
+    assert [(talk.run(index), ground.result(index)["msg"]) for index in jobs] == list(ends.values())
 
 
 def test_an_exception_in_a_warm_module_is_a_result_as_core_makes_it(ground: Ground, start: Start, warm: int) -> None:
@@ -516,13 +506,9 @@ def test_what_the_first_job_imported_the_others_find_imported(ground: Ground, st
     assert [ground.result(index)["there"] for index in jobs] == [0, 1]
 
 
-@pytest.mark.parametrize(
-    "name", ["nosuch", "nosuch.sub", "json.nosuch", "made.sub", "", ".", "a..b", "made", "os.path.x"]
-)
-def test_a_module_that_only_the_first_job_could_import_does_no_harm(
-    ground: Ground, start: Start, warm: int, name: str
-) -> None:
-    code = f"import sys, types\nsys.modules[{name!r}] = types.ModuleType('x')\n" + SAY_RESULT
+def test_modules_that_only_the_first_job_could_import_do_no_harm(ground: Ground, start: Start, warm: int) -> None:
+    names = ["nosuch", "nosuch.sub", "json.nosuch", "made.sub", "", ".", "a..b", "made", "os.path.x", "ansible.nosuch"]
+    code = f"import sys, types\nsys.modules.update((name, types.ModuleType('x')) for name in {names})\n" + SAY_RESULT
     jobs = [ground.job(python(code)) for dummy in range(2)]
     talk = start(warm)
     assert [talk.run(index) for index in jobs] == ["succeeded"] * 2
