@@ -114,6 +114,14 @@ class Attempt:
         self._publish(data)
         return state
 
+    def lose(self, reason: str) -> None:
+        """Say that the job is lost, without the space that a result needs.
+
+        :raises OSError: when not even that can be written.
+        """
+        if self._directory.read(self.jid).state in _jobs.OPEN_STATES:
+            self._directory.end_marker(self.jid, _jobs.verdict(_jobs.LOST, reason))
+
     def _said(self) -> dict[str, t.Any] | None:
         """What the module printed as its result before it was ended, if anything."""
         with contextlib.suppress(OSError):

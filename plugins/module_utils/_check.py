@@ -282,7 +282,11 @@ class Check:
         reason = job.look.reason
         if not job.has_result and job.directory.is_full():
             reason += f"; the filesystem of {job.directory.path} is full"
-        fields = {"reason": reason, "text": job.look.text, "results_file": job.directory.file(job.jid)}
+        fields: dict[str, t.Any] = {
+            "reason": reason,
+            "text": job.look.text,
+            "results_file": job.directory.file(job.jid),
+        }
         if job.began is not None:
             fields["started_at"] = job.began[1]
         if job.look.text is not None and job.look.modified is not None:

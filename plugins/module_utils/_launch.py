@@ -99,8 +99,7 @@ def _become_supervisor(link: socket.socket) -> None:
         answer = {"error": f"the batch cannot be started: {ex}"}
     with contextlib.suppress(OSError):  # the link may be gone; the batch is started all the same
         stream.write(json.dumps(answer).encode() + b"\n")
-        stream.flush()
-    stream.close()
+        stream.close()
     link.close()
     if pool is not None:
         try:

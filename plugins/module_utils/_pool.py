@@ -127,14 +127,14 @@ class Pool:
 
     def _fill(self) -> None:
         """Start jobs as long as there is room in the window, and any that may start."""
-        for dummy in range(STARTS_AT_ONCE):
+        for dummy_start in range(STARTS_AT_ONCE):
             if len(self._running) >= self._limits.window:
                 return
             now = self._clock()
             if now < self._not_before:
                 return
             if self._again and self._again[0][0] <= now:
-                dummy, index, number = heapq.heappop(self._again)
+                dummy_moment, index, number = heapq.heappop(self._again)
             elif self._queue:
                 index, number = self._queue.pop(), 1
             else:

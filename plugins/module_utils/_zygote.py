@@ -267,8 +267,10 @@ class _Server:
             if outcome is None:
                 try:
                     outcome = attempt.end(status)
-                except OSError:
-                    outcome = _jobs.LOST  # no space for a result; the job file still names the process that is gone
+                except OSError as ex:
+                    outcome = _jobs.LOST
+                    with contextlib.suppress(OSError):  # the job file still names the process that is gone
+                        attempt.lose(f"its result could not be written: {ex.strerror}")
             if self._run is not None and not self._learned:
                 self._learn(self._jobs[index].jid)
             self._tell("ended", index, outcome)

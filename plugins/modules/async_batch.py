@@ -204,8 +204,8 @@ attributes:
     description: Can run in check mode.
     support: full
     details:
-      - The jobs are run in check mode, as their modules do without a batch. O(id) is not used, and nothing is written to
-        O(job_log).
+      - The jobs are run in check mode, as their modules do without a batch. O(id) is not used, and nothing is written
+        to O(job_log).
   delegation:
     description: Can be used with C(delegate_to).
     support: full

@@ -13,7 +13,7 @@ import json
 import typing as t
 from collections.abc import Mapping, Sequence
 
-from ansible.errors import AnsibleError
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.executor.module_common import _apply_action_arg_defaults
 from ansible.playbook.task import Task
 
@@ -112,6 +112,8 @@ def batch_jobs(
         for task in parsed:
             try:
                 job = task.job(templar, variables, (place, item), name, alone=len(parsed) == 1)
+            except AnsibleConnectionFailure:
+                raise
             except (AnsibleError, NotForBatches) as ex:
                 raise BadTask(f"{task.where}{where}: {one_line(ex, width=400)}") from ex
             if job is not None:
@@ -230,7 +232,11 @@ def checked_tasks(tasks: object) -> list[Mapping[str, t.Any]]:
 
 
 def _key(task: object, item: object) -> str:
-    return hashlib.sha256(json.dumps([task, item], default=str, sort_keys=True).encode()).hexdigest()[:32]
+    try:
+        text = json.dumps([task, item], default=str, sort_keys=True)
+    except TypeError:  # keys of several types, as in {1: a, b: 2}, have no order
+        text = json.dumps([task, item], default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _item_shown(item: object) -> str:

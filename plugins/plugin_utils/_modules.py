@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible.errors import AnsibleError
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.loader import action_loader, module_loader
 
 if t.TYPE_CHECKING:  # pragma: no cover
@@ -134,6 +134,8 @@ class Modules:
             result = plugin.run(task_vars=self._task_vars)
         except _ModuleChosen as chosen:
             return chosen.name, chosen.arguments
+        except AnsibleConnectionFailure:
+            raise  # while it gathered facts: the host is unreachable, and the task is fine
         except AnsibleError as ex:
             raise NotForBatches(str(ex)) from ex
         raise NotForBatches(f"{full_name} chose no module: {result.get('msg', 'it gave no reason')}")

@@ -54,8 +54,8 @@ class Payloads:
         place, profile, told = self._known[module]
         if self.payloads[place]["kind"] == "whole":
             # Its arguments are in the midst of its code: there is one payload for each job.
-            bits = self._configure(module, {**arguments, **told})
-            self.payloads.append(_payload("whole", [bits.b_module_data], bits.shebang, warm=False))
+            bits, code = self._configure(module, {**arguments, **told})
+            self.payloads.append(_payload("whole", [code], bits.shebang, warm=False))
             return len(self.payloads) - 1, ""
         arguments = {**arguments, **told}
         if self.payloads[place]["kind"] == "zip":
@@ -73,8 +73,10 @@ class Payloads:
         # The folder of the run that starts the jobs is gone before they end: each makes one of its own.
         told["_ansible_tmpdir"] = None
         marked = {"inflight": secrets.token_hex(16)}
-        bits = self._configure(module, marked)
-        profile, code = bits.serialization_profile, bits.b_module_data
+        bits, code = self._configure(module, marked)
+        profile = bits.serialization_profile
+        if not bits.shebang and bits.module_style != "binary":
+            raise AnsibleError(f"{module} is a script, but its first line does not say what runs it")
         where = repr(_as_text({"ANSIBLE_MODULE_ARGS": marked}, profile)).encode()
         if bits.module_style == "new" and code.count(where) == 1:
             before, after = code.split(where)
@@ -90,18 +92,23 @@ class Payloads:
     def _is_own(self, shebang: str) -> bool:
         """Whether a module with this first line runs in the interpreter that our own module runs in."""
         if self._own_shebang is None:
-            self._own_shebang = self._configure(self._own_module, {}).shebang
+            self._own_shebang = self._configure(self._own_module, {})[0].shebang
         return shebang == self._own_shebang
 
-    def _configure(self, module: str, arguments: Arguments) -> t.Any:
+    def _configure(self, module: str, arguments: Arguments) -> tuple[t.Any, bytes]:
         try:
-            bits, dummy_path = self._action._configure_module(
+            bits, path = self._action._configure_module(
                 module_name=module, module_args=arguments, task_vars=self._task_vars
             )
-            bits.module_style, bits.shebang, bits.b_module_data, bits.serialization_profile  # noqa: B018
+            bits.module_style, bits.shebang, bits.serialization_profile  # noqa: B018
+            code = bits.b_module_data
         except (AttributeError, TypeError, ValueError) as ex:
             raise self._unknown() from ex
-        return bits
+        if not code:
+            # ansible-core 2.21 and newer: the file as it is.
+            with open(path, "rb") as file:
+                code = file.read()
+        return bits, code
 
     @staticmethod
     def _unknown() -> UnknownCore:

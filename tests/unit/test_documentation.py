@@ -34,7 +34,8 @@ def result_of_async_wait() -> Entry:
 
 def result_of_async_batch() -> Entry:
     wait = Wait([], WaitOptions(), t.cast("t.Any", None), t.cast("t.Any", None), async_dir="/x")
-    return _batch.result_of(t.cast("t.Any", types.SimpleNamespace(wait=wait, waits=True, no_log=False, diff=True, started=True)))
+    batch = types.SimpleNamespace(wait=wait, waits=True, no_log=False, diff=True, started=True)
+    return _batch.result_of(t.cast("t.Any", batch))
 
 
 # What each action returns, by the code that it returns it with.

@@ -42,14 +42,14 @@ def test_a_second_run_attaches_to_a_batch_that_lives(sandbox: BatchSandbox) -> N
             batch_task("refused", script, on_existing="fail", **options),
             batch_task("look", script, wait=False, **options),
             # It wants something else done, and gets what is being done.
-            batch_task("attach", "echo other", hold=0, **{**options, "items": ["one", "four"]}),
+            batch_task("attach", "echo other", hold=0, poll=1, **{**options, "items": ["one", "four"]}),
         ]
     )
     third = sandbox.start_tasks(
         [
             {**batch_task("look", script, wait=False, **options), "register": "looked"},
             # Nobody who waits needs to know what the tasks are.
-            wait_task("wait by id", batch="nightly", hold=0),
+            wait_task("wait by id", batch="nightly", hold=0, poll=1),
             wait_task("wait for what was registered", jobs="{{ looked }}"),
             wait_task("no such batch", batch="weekly"),
         ]

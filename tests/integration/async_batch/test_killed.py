@@ -108,7 +108,7 @@ def test_jobs_outlive_their_supervisor_and_are_not_started_twice(scene: Scene) -
 
     # What is left of it still is the batch of this name.
     second = scene.sandbox.start_tasks(
-        [scene.batch("refused", on_existing="fail", **options), scene.batch("second", hold=0, **options)]
+        [scene.batch("refused", on_existing="fail", **options), scene.batch("second", hold=0, poll=1, **options)]
     )
     second.shows("running: 1, 2", 60)
     assert sorted(lines_of(scene.log)) == ["1", "2"]
@@ -221,7 +221,7 @@ def test_a_controller_that_is_killed_loses_nothing(scene: Scene) -> None:
     kill_at_once(*everything)
     run.kill()
     assert all(is_alive(pid) for pid in (scene.supervisor(), scene.process(0), scene.process(1)))
-    again = scene.sandbox.start_tasks([scene.batch("batch", hold=0, **options)])
+    again = scene.sandbox.start_tasks([scene.batch("batch", hold=0, poll=1, **options)])
     again.shows("0/4 ended", 60)
     scene.go.touch()
     outcome = again.outcome()
@@ -231,12 +231,13 @@ def test_a_controller_that_is_killed_loses_nothing(scene: Scene) -> None:
 
 
 def test_job_files_that_are_deleted_are_missing(scene: Scene) -> None:
-    run = scene.sandbox.start_tasks([scene.batch("batch", [1, 2, 3, 4], hold=0, poll=1)])
+    run = scene.sandbox.start_tasks([scene.batch("batch", [1, 2, 3, 4], hold=0, poll=1)], "-v")
     scene.begun(2)
     # One that runs, and one that waits: that one cannot run without it.
     scene.job_file(1).unlink()
     scene.job_file(3).unlink()
-    run.shows("2 failed", 60)
+    run.shows("> 2: missing", 60)
+    run.shows("> 4: missing", 60)
     scene.go.touch()
     found = jobs(run.outcome(), "batch")
     assert [job["state"] for job in found] == ["succeeded", "missing", "succeeded", "missing"]
@@ -245,12 +246,13 @@ def test_job_files_that_are_deleted_are_missing(scene: Scene) -> None:
 
 
 def test_a_batch_ends_when_its_folder_is_deleted(scene: Scene) -> None:
-    run = scene.sandbox.start_tasks([scene.batch("batch", [1, 2, 3, 4, 5], hold=0, poll=1, timeout=60)])
+    run = scene.sandbox.start_tasks([scene.batch("batch", [1, 2, 3, 4, 5], hold=0, poll=1, timeout=60)], "-v")
     scene.begun(2)
     supervisor, running = scene.supervisor(), [scene.process(0), scene.process(1)]
     shutil.rmtree(scene.folder)
     # Those that run are not lost as long as they do.
-    run.shows("3/5 ended, 3 failed", 60)
+    for name in ("3", "4", "5"):
+        run.shows(f"> {name}: lost", 60)
     assert all(map(is_alive, running))
     scene.go.touch()
     outcome = run.outcome()

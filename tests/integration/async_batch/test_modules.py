@@ -150,6 +150,7 @@ def test_each_end_of_a_module_is_told_for_what_it_is_and_harms_no_other(sandbox:
             "",
             {"forked": 5, "powers": [4, 9], "lengths": [1, 2], "rc_of_command": 3},
         ),
+        "start again in another interpreter": ("succeeded", "", {"again": True}),
         "close its output": ("succeeded", "", {"changed": False}),
         "leave a daemon": ("succeeded", "", {"changed": False}),
         "do nothing special": ("succeeded", "", {"text": ""}),

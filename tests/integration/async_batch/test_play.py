@@ -325,7 +325,8 @@ def test_two_batches_in_a_play_know_nothing_of_each_other_and_clean_up_their_own
             batch("By item", items=list(seconds), durations=[1, 50, None], cleanup=True, **one_by_one),
             batch("By attribute", items=dicts, durations="size.mb", cleanup=True, **one_by_one),
             batch("As they stand", items=list(seconds), cleanup=True, **one_by_one),
-        ]
+        ],
+        environment={"ANSIBLE_PIPELINING": "false"},
     )
     assert outcome.rc == 0, outcome.output
 

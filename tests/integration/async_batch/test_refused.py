@@ -84,6 +84,7 @@ CASES: list[tuple[Given, str]] = [
     ({"tasks": [{**PING, "become_usr": "a"}]}, r"tasks\[0\]: .*become_usr.*"),
     ({"tasks": [{"ansible.builtin.ping": "hello"}]}, r"tasks\[0\]: ansible\.builtin\.ping takes no free form: .*"),
     ({"tasks": [{"key_value": {"a": 1}}]}, r"key_value is an old-style module without JSON arguments, .*"),
+    ({"tasks": [{"no_interpreter": {}}]}, r"no_interpreter is a script, but its first line does not say what runs it"),
     ({"tasks": [{"block": [PING]}]}, r"tasks\[0\] is a block: write its tasks one by one"),
     ({"tasks": [{"name": "a", "rescue": [PING], "block": [PING]}]}, r"tasks\[0\] is a block: .*"),
     (

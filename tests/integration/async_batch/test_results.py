@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 
 from ...fleet.system import eventually
@@ -70,6 +71,7 @@ def test_items_of_every_kind_reach_the_jobs_as_they_are_and_name_them(sandbox: B
         ({"name": "users", "size": 3}, "users"),
         ({"label": "stock", "parts": [1, {"a": None}]}, "stock"),
         ({"size": 3}, "want_json"),
+        ({1: "a", "b": 2}, "want_json"),
         (["x", "y"], "want_json"),
         (7, "7"),
         (1.5, "1.5"),
@@ -80,7 +82,7 @@ def test_items_of_every_kind_reach_the_jobs_as_they_are_and_name_them(sandbox: B
     outcome = sandbox.run_batch([{"want_json": {"value": "{{ item }}"}}], items=[item for item, dummy in items])
     assert outcome.rc == 0, outcome.output
     for job, (written, name) in zip(batch_result(outcome)["jobs"], items, strict=True):
-        item = name if "raw" in str(written) else written
+        item = name if "raw" in str(written) else json.loads(json.dumps(written))  # the keys of dicts become strings
         assert job["item"] == item
         assert job["result"]["given"]["value"] == item
         assert job["name"] == name
@@ -150,7 +152,7 @@ def test_tasks_may_be_written_in_every_form(sandbox: BatchSandbox) -> None:
 def test_changed_when_and_failed_when_judge_the_result_of_each_job(sandbox: BatchSandbox) -> None:
     # Items, and what becomes of them.
     ends = {
-        "failed_when is false": ("succeeded", True, "non-zero return code"),
+        "failed_when is false": ("succeeded", True, "said at last"),
         "changed_when is false": ("succeeded", False, ""),
         "failed_when by words": ("failed", True, "failed_when is true"),
         "failed_when is wrong": (
@@ -167,7 +169,11 @@ def test_changed_when_and_failed_when_judge_the_result_of_each_job(sandbox: Batc
     run = "echo {{ item }}"
     outcome = sandbox.run_batch(
         [
-            {"ansible.builtin.shell": "exit 3", "failed_when": False, "when": "item == 'failed_when is false'"},
+            {
+                "behaves": {"how": "fail", "msg": "said at last"},
+                "failed_when": False,
+                "when": "item == 'failed_when is false'",
+            },
             {"ansible.builtin.shell": run, "changed_when": False, "when": "item == 'changed_when is false'"},
             {
                 "ansible.builtin.shell": run,

@@ -16,6 +16,7 @@ import threading
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.common import respawn
 
 
 def leave_a_daemon(folder: pathlib.Path) -> None:
@@ -61,12 +62,15 @@ def main() -> None:
             "how": {"type": "str", "required": True},
             "folder": {"type": "path", "default": "/nowhere"},
             "bytes": {"type": "int", "default": 0},
+            "msg": {"type": "str"},
         },
         supports_check_mode=True,
     )
     how = module.params["how"]
     folder = pathlib.Path(module.params["folder"])
     result: dict = {"changed": False, "text": "x" * module.params["bytes"]}
+    if how == "fail":
+        module.fail_json(msg=module.params["msg"], changed=True)
     if how == "raise":
         raise RuntimeError("no luck today")
     if how == "exit with words":
@@ -88,6 +92,10 @@ def main() -> None:
     if how == "write while leaving":
         atexit.register(folder.joinpath("trap").write_text, "done", "ascii")
         outlive_the_main_thread(folder / "thread")
+    if how == "start again in another interpreter":
+        if not respawn.has_respawned():
+            respawn.respawn_module(sys.executable)
+        result["again"] = True
     if how == "have children":
         result.update(children())
     if how == "close its output":

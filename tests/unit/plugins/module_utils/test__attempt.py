@@ -21,7 +21,7 @@ from ansible_collections.inflight.jobs.plugins.module_utils._attempt import AGAI
 from ansible_collections.inflight.jobs.plugins.module_utils._batch_folder import BatchFolder
 from ansible_collections.inflight.jobs.plugins.module_utils._jobs import JobDirectory
 
-from .conftest import exit_code, fork
+from ..conftest import exit_code, fork
 
 JID = "j4711.0"
 EXITED_7 = 7 << 8
@@ -355,6 +355,14 @@ def test_a_job_that_could_not_be_started_is_tried_again_if_it_may_be(job: Job) -
     assert (job.look.state, job.logged["state"]) == (_jobs.QUEUED, _jobs.LOST)
 
 
+def test_what_the_module_said_of_a_program_that_was_ended_is_told(job: Job) -> None:
+    attempt = job.printed({"rc": -15, "stdout": "half"})
+    attempt.stop()
+    assert attempt.settle(_jobs.TIMED_OUT, "its timeout of 5 s passed") == _jobs.TIMED_OUT
+    assert job.result["result"] == {"rc": -15, "stdout": "half"}
+    assert job.look.state == _jobs.TIMED_OUT
+
+
 def test_a_job_that_was_lost_before_it_printed_anything_says_why(job: Job) -> None:
     assert job.attempt().settle(_jobs.LOST, "no process could be started for it: no") == _jobs.LOST
     assert job.result["msg"] == "no process could be started for it: no"
@@ -422,6 +430,23 @@ def test_a_full_disk_does_not_keep_a_job_from_another_attempt(
     monkeypatch.setattr(os, "rename", full_disk)
     assert (attempt.settle(_jobs.TIMED_OUT, "late") if stops else attempt.end(0)) == AGAIN
     assert job.look.state == _jobs.QUEUED
+
+
+def test_that_a_job_is_lost_can_be_said_without_any_space(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    attempt = job.printed("no result")
+    monkeypatch.setattr(JobDirectory, "write_result", full_disk)
+    attempt.lose("its result could not be written: No space left on device")
+    assert (job.look.state, job.result["msg"]) == (
+        _jobs.LOST,
+        "its result could not be written: No space left on device",
+    )
+
+
+def test_a_job_that_has_a_result_is_not_lost(job: Job) -> None:
+    attempt = job.printed({"changed": True})
+    attempt.end(0)
+    attempt.lose("its result could not be written")
+    assert job.result == {"changed": True}
 
 
 # Its process

@@ -22,7 +22,7 @@ from ansible_collections.inflight.jobs.plugins.module_utils import _batch_folder
 from ansible_collections.inflight.jobs.plugins.module_utils._batch_folder import BatchError, BatchFolder, BatchId
 from ansible_collections.inflight.jobs.plugins.module_utils._jobs import JobDirectory
 
-from .conftest import FOREVER, NUMBER, exit_code, fork, living, made_folder, supervised
+from ..conftest import FOREVER, NUMBER, exit_code, fork, living, made_folder, supervised
 
 BAD_IDS = [
     "",

@@ -24,9 +24,13 @@ from ansible.module_utils import basic
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.inflight.jobs.plugins.module_utils import _check, _jobs, _notify, _processes
+from ansible_collections.inflight.jobs.plugins.module_utils import _batch_folder, _check, _jobs, _notify, _processes
+from ansible_collections.inflight.jobs.plugins.module_utils._batch_folder import BatchFolder
 from ansible_collections.inflight.jobs.plugins.module_utils._check import Check
+from ansible_collections.inflight.jobs.plugins.module_utils._jobs import JobDirectory
 from ansible_collections.inflight.jobs.plugins.modules import async_wait
+
+from ..conftest import NUMBER, exit_code, fork, living, made_folder, supervised
 
 Answer = dict[str, t.Any]
 Action = Callable[[], object]
@@ -735,6 +739,254 @@ def test_real_jobs_are_found(folder: Path, wrapper: Callable[..., subprocess.Pop
     wrapper(REAL)
     put(folder, DEAD, marker(DEAD), time.time())
     assert running(Check(request(folder, find=True, ends=10**9), no_command).run()) == [REAL]
+
+
+# Jobs of batches
+
+
+FIRST, SECOND = f"{NUMBER}.0", f"{NUMBER}.1"
+
+
+@pytest.fixture(autouse=True)
+def looks_often(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Where time is real, nobody wants to wait a second for the second look."""
+    if "directory" in request.fixturenames:
+        monkeypatch.setattr(_check, "LOOK_EVERY", 0.02)
+
+
+def check(directory: JobDirectory, *jobs: str, **more: t.Any) -> Answer:
+    wanted = request(directory.path, jobs, **more)
+    return t.cast("Answer", json.loads(json.dumps(Check(wanted, no_command).run())))
+
+
+def queued(answer: Answer) -> list[str]:
+    return [jid for _place, jid in answer["queued"]]
+
+
+def identity_of_the_dead() -> list[t.Any]:
+    """What tells a process that has ended from every other one."""
+    with living() as pid:
+        return _processes.identity(pid)
+
+
+def test_jobs_that_wait_for_their_turn_stay_open_as_long_as_their_supervisor_lives(
+    directory: JobDirectory, batch_folder: BatchFolder
+) -> None:
+    directory.create_marker(FIRST)
+    with supervised(batch_folder):
+        answer = check(directory, FIRST, hold=0.1)
+        assert (queued(answer), running(answer), answer["ended"]) == ([FIRST], [], [])
+    (report,) = check(directory, FIRST)["ended"]
+    assert (report["state"], report["reason"]) == ("lost", "its supervisor died")
+
+
+def test_jobs_that_run_stay_open_whether_their_supervisor_lives_or_not(
+    directory: JobDirectory, batch_folder: BatchFolder
+) -> None:
+    directory.create_marker(FIRST)
+    with living() as pid:
+        identity = _processes.identity(pid)
+        directory.change_marker(FIRST, identity)
+        ((_place, jid, began),) = check(directory, FIRST)["running"]
+        assert (jid, began[0]) == (FIRST, identity[1])
+        with supervised(batch_folder):
+            assert running(check(directory, FIRST, hold=0.1)) == [FIRST]
+
+
+def test_a_job_whose_process_and_supervisor_have_gone_is_lost_at_once(
+    directory: JobDirectory, batch_folder: BatchFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_check, "LOOK_EVERY", 60)
+    directory.create_marker(FIRST)
+    directory.change_marker(FIRST, identity_of_the_dead())
+    (report,) = check(directory, FIRST, hold=FOREVER)["ended"]
+    assert (report["state"], report["reason"]) == ("lost", "no process and no result")
+
+
+def test_a_job_whose_process_has_gone_is_given_time_until_the_second_look_if_it_is_supervised(
+    directory: JobDirectory, batch_folder: BatchFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its supervisor is about to write what became of it."""
+    directory.create_marker(FIRST)
+    directory.change_marker(FIRST, identity_of_the_dead())
+    directory.create_marker(SECOND)
+    directory.change_marker(SECOND, identity_of_the_dead())
+    looks = 0
+    real = Check._settle
+
+    def settle(one: Check) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            directory.write_result(SECOND, batch_folder.file("new"), _jobs.verdict(_jobs.TIMED_OUT, "late"))
+        real(one)
+
+    monkeypatch.setattr(Check, "_settle", settle)
+    with supervised(batch_folder):
+        answer = check(directory, FIRST, SECOND, hold=FOREVER)
+    assert (states(answer), looks) == ({SECOND: "timed_out", FIRST: "lost"}, 2)
+
+
+def test_also_a_glance_looks_a_second_time_before_it_calls_a_supervised_job_lost(
+    directory: JobDirectory, batch_folder: BatchFolder
+) -> None:
+    directory.create_marker(FIRST)
+    directory.change_marker(FIRST, identity_of_the_dead())
+    with supervised(batch_folder):
+        assert states(check(directory, FIRST, hold=0)) == {FIRST: "lost"}
+
+
+def test_a_job_that_is_being_ended_stays_open_as_long_as_its_supervisor_lives(
+    directory: JobDirectory, batch_folder: BatchFolder
+) -> None:
+    """Its first process may have gone while others still have their grace; then it is not lost but timed out."""
+    directory.create_marker(FIRST)
+    directory.change_marker(FIRST, identity_of_the_dead())
+    Path(batch_folder.stop_file(FIRST)).touch()
+    with supervised(batch_folder):
+        assert running(check(directory, FIRST, hold=0.2)) == [FIRST]
+    assert states(check(directory, FIRST)) == {FIRST: "lost"}
+
+
+def test_a_job_that_is_started_again_between_two_looks_is_not_lost(
+    directory: JobDirectory, batch_folder: BatchFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often the look for its process comes just when the attempt has ended that its job file named."""
+    directory.create_marker(FIRST)
+    dead = [identity_of_the_dead() for dummy in range(2)]
+    real = _processes.is_alive
+    looks = 0
+
+    def is_alive(identified: object) -> bool:
+        nonlocal looks
+        looks += 1
+        if looks < 6:
+            directory.change_marker(FIRST, dead[looks % 2])
+        return real(identified)
+
+    monkeypatch.setattr(_processes, "is_alive", is_alive)
+    directory.change_marker(FIRST, dead[0])
+    with supervised(batch_folder):
+        assert states(check(directory, FIRST, hold=FOREVER)) == {FIRST: "lost"}
+    assert looks >= 6
+
+
+def test_an_old_process_with_a_new_pid_does_not_keep_a_job_open(
+    directory: JobDirectory, batch_folder: BatchFolder
+) -> None:
+    pid, started, boot = _processes.identity(os.getpid())
+    for jid, identity in ((FIRST, [pid, started - 5, boot]), (SECOND, [pid, started, "another boot"])):
+        directory.create_marker(jid)
+        directory.change_marker(jid, identity)
+    assert states(check(directory, FIRST, SECOND)) == {FIRST: "lost", SECOND: "lost"}
+
+
+def test_a_job_whose_batch_was_deleted_runs_as_long_as_its_process(directory: JobDirectory) -> None:
+    directory.create_marker(FIRST)
+    with living() as pid:
+        directory.change_marker(FIRST, _processes.identity(pid))
+        assert running(check(directory, FIRST)) == [FIRST]
+    assert states(check(directory, FIRST)) == {FIRST: "lost"}
+
+
+def test_times_and_attempts_are_those_that_were_logged(directory: JobDirectory, batch_folder: BatchFolder) -> None:
+    directory.create_marker(FIRST)
+    directory.write_result(FIRST, batch_folder.file("new"), b'{"changed": true}')
+    logged = {
+        "attempts": 3,
+        "started_at": "2026-01-01T00:00:00.000Z",
+        "ended_at": "2026-01-01T00:00:02.500Z",
+        "elapsed": 2.5,
+    }
+    batch_folder.log(FIRST, state="failed", attempts=2, started_at="x", ended_at="x", elapsed=1)
+    batch_folder.log(FIRST, state="succeeded", **logged)
+    (report,) = check(directory, FIRST)["ended"]
+    assert {key: report[key] for key in logged} == logged
+    assert report["text"] == '{"changed": true}'
+
+
+def test_a_job_that_never_started_has_no_times(directory: JobDirectory, batch_folder: BatchFolder) -> None:
+    directory.create_marker(FIRST)
+    directory.write_result(FIRST, batch_folder.file("new"), _jobs.verdict(_jobs.CANCELLED, "not started: cancelled"))
+    batch_folder.log(FIRST, state="cancelled", attempts=0, started_at=None, ended_at="x", elapsed=None)
+    (report,) = check(directory, FIRST)["ended"]
+    assert (report["state"], report["attempts"], report["started_at"], report["elapsed"]) == (
+        "cancelled",
+        0,
+        None,
+        None,
+    )
+
+
+def test_the_jobs_of_a_batch_are_found_by_its_id(directory: JobDirectory, batch_folder: BatchFolder) -> None:
+    with _batch_folder.BatchId(directory.path, "nightly", keep=True) as batch_id:
+        batch_id.set_latest(batch_folder)
+    for jid in (FIRST, SECOND):
+        directory.create_marker(jid)
+    directory.write_result(SECOND, batch_folder.file("new"), b"{}")
+    with supervised(batch_folder):
+        answer = check(directory, batch="nightly", ends=10**9)
+    assert answer["path"] == directory.path
+    assert answer["jobs"] == batch_folder.manifest()["jobs"]
+    assert states(answer) == {SECOND: "succeeded", f"{NUMBER}.2": "missing"}
+    assert queued(answer) == [FIRST]
+
+
+def test_a_batch_that_is_not_there_is_an_error(directory: JobDirectory) -> None:
+    with pytest.raises(_batch_folder.BatchError, match="there is no batch 'nightly'"):
+        check(directory, batch="nightly")
+
+
+def test_find_takes_the_jobs_of_batches_that_run_or_wait_and_leaves_those_without_a_supervisor(
+    directory: JobDirectory, batch_folder: BatchFolder
+) -> None:
+    made_folder(directory, "j5")
+    for jid in (FIRST, SECOND, "j5.0", "j5.1"):
+        directory.create_marker(jid)
+    directory.change_marker("j5.1", _processes.identity(os.getpid()))
+    directory.change_marker(SECOND, identity_of_the_dead())
+    with supervised(batch_folder):
+        answer = check(directory, find=True, ends=10**9)
+    assert (queued(answer), running(answer), answer["ended"]) == ([FIRST], ["j5.1"], [])
+
+
+def test_the_folder_of_a_batch_is_deleted_with_the_last_of_its_job_files(
+    directory: JobDirectory, batch_folder: BatchFolder
+) -> None:
+    other = made_folder(directory, "j5")
+    jobs = [job["jid"] for job in batch_folder.manifest()["jobs"]]
+    for jid in jobs:
+        directory.create_marker(jid)
+        directory.write_result(jid, batch_folder.file("new"), b"{}")
+    for number, jid in enumerate(jobs):
+        check(directory, directories=[], delete=[[directory.path, jid]])
+        assert batch_folder.exists() is (number < 2)
+    assert other.exists()
+
+
+def test_a_damaged_batch_does_not_keep_its_job_files_from_being_deleted(
+    directory: JobDirectory, batch_folder: BatchFolder
+) -> None:
+    directory.create_marker(FIRST)
+    Path(batch_folder.file("batch.json")).write_text("{", encoding="utf-8")
+    check(directory, directories=[], delete=[[directory.path, FIRST]])
+    assert directory.read(FIRST).state == "missing"
+    assert batch_folder.exists()
+
+
+def test_a_real_job_of_a_batch_is_reported_when_its_result_is_written(
+    directory: JobDirectory, batch_folder: BatchFolder
+) -> None:
+    directory.create_marker(FIRST)
+
+    def body() -> None:
+        directory.change_marker(FIRST, _processes.identity(os.getpid()))
+        directory.write_result(FIRST, batch_folder.file("new"), b'{"changed": true}')
+
+    with supervised(batch_folder):
+        pid = fork(body)
+        assert states(check(directory, FIRST, hold=FOREVER)) == {FIRST: "succeeded"}
+        assert exit_code(pid) == 0
 
 
 # As a module

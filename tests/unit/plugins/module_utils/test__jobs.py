@@ -595,6 +595,13 @@ def test_what_only_looks_like_a_verdict_is_the_failure_of_a_module(result: dict[
     assert _jobs.state_of_result(result) == _jobs.FAILED
 
 
+@pytest.mark.parametrize("said", [None, {}, {"rc": 1, "inflight_state": "x"}])
+def test_a_verdict_holds_what_the_module_said_if_it_said_anything(said: dict[str, t.Any] | None) -> None:
+    result = json.loads(_jobs.verdict(_jobs.TIMED_OUT, "late", said))
+    assert _jobs.state_of_result(result) == _jobs.TIMED_OUT
+    assert result.get("result") == said
+
+
 # Writing
 
 
@@ -626,6 +633,24 @@ def test_a_marker_is_changed_in_place(folder: Path) -> None:
     assert directory.read(JID).process == [4711, 12.5, BOOT]
     directory.change_marker(JID, None)
     assert (folder / JID).read_bytes() == _jobs.marker(JID)
+
+
+@pytest.mark.parametrize("reason", ["", "x" * 20, "its result could not be written: No space left on device"])
+def test_a_short_result_takes_the_place_of_a_marker_and_no_more_space(folder: Path, reason: str) -> None:
+    directory = JobDirectory(str(folder))
+    directory.create_marker(JID)
+    before = (folder / JID).stat()
+    directory.end_marker(JID, _jobs.verdict(_jobs.LOST, reason))
+    assert directory.read(JID).state == _jobs.LOST
+    assert ((folder / JID).stat().st_ino, (folder / JID).stat().st_size) == (before.st_ino, before.st_size)
+
+
+def test_a_long_result_needs_space_of_its_own(folder: Path) -> None:
+    directory = JobDirectory(str(folder))
+    directory.create_marker(JID)
+    with pytest.raises(OSError, match="No space left"):
+        directory.end_marker(JID, _jobs.verdict(_jobs.LOST, "x" * 200))
+    assert directory.read(JID).state == _jobs.QUEUED
 
 
 def test_a_marker_is_not_written_through_a_link_or_where_there_is_none(folder: Path) -> None:

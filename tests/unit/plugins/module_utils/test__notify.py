@@ -82,6 +82,27 @@ def test_a_change_ends_the_sleep_at_once(notifier: Notifier, tmp_path: Path) -> 
     writer.join()
 
 
+@pytest.mark.parametrize(("seconds", "gathered"), [(FOREVER, _notify.GATHER), (0.001, 0.001), (0, 0)])
+def test_what_follows_at_once_is_told_with_it(
+    notifier: Notifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, gathered: float
+) -> None:
+    """Thousands of files a minute must not cost as many looks; but nobody waits for longer than was asked for."""
+    pauses: list[float] = []
+    real = select.select
+
+    def pause(*sleep: t.Any) -> t.Any:
+        if sleep[0]:
+            return real(*sleep)
+        pauses.append(sleep[3])
+        (tmp_path / "j2.1").touch()
+        return (), (), ()
+
+    (tmp_path / "j1.1").touch()
+    monkeypatch.setattr(select, "select", pause)
+    assert notifier.wait(seconds, FOREVER) == {(str(tmp_path), "j1.1"), (str(tmp_path), "j2.1")}
+    assert pauses == [gathered]
+
+
 def test_several_directories_are_told_apart(tmp_path: Path) -> None:
     folders = [tmp_path / name for name in ("a", "b")]
     for folder in folders:

@@ -23,7 +23,7 @@ from ansible_collections.inflight.jobs.plugins.module_utils import _attempt, _jo
 from ansible_collections.inflight.jobs.plugins.module_utils._batch_folder import BatchFolder
 from ansible_collections.inflight.jobs.plugins.module_utils._pool import Limits, Pool
 
-from .conftest import NUMBER, Ground, exit_code, fork, says, shell_payload
+from ..conftest import NUMBER, Ground, exit_code, fork, says, shell_payload
 
 NEVER = float("inf")
 COLD = 0

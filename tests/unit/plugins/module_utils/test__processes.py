@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from ansible_collections.inflight.jobs.plugins.module_utils import _processes
 from ansible_collections.inflight.jobs.plugins.module_utils._processes import JobProcesses, Tree
 
-from .conftest import FOREVER, exit_code, fork
-from .conftest import living as living_process
+from ..conftest import FOREVER, exit_code, fork
+from ..conftest import living as living_process
 
 US = os.geteuid()
 

@@ -22,7 +22,7 @@ from ansible_collections.inflight.jobs.plugins.module_utils._batch_folder import
 from ansible_collections.inflight.jobs.plugins.module_utils._jobs import JobDirectory
 from ansible_collections.inflight.jobs.plugins.module_utils._zygote import Event, Job, Payload, Zygote
 
-from .conftest import FOREVER, Ground, exit_code, fork, python, python_payload, says, shell_payload
+from ..conftest import FOREVER, Ground, exit_code, fork, python, python_payload, says, shell_payload
 
 Start = Callable[..., "Talk"]
 

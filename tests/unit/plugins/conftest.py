@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# What the tests of a batch share: a job directory, the folder of a batch in it, and processes that tests fork.
+# What the tests of batches share: a job directory with the folder of a batch, processes that tests fork, modules that
+# run what they are told, and a controller.
 
 from __future__ import annotations
 
@@ -20,7 +21,16 @@ from pathlib import Path
 
 import ansible
 import pytest
+from ansible.inventory.manager import InventoryManager
+from ansible.parsing.dataloader import DataLoader
+from ansible.playbook.play import Play
+from ansible.playbook.play_context import PlayContext
+from ansible.plugins import loader as plugin_loader
+from ansible.template import Templar
+from ansible.utils.collection_loader import AnsibleCollectionConfig
+from ansible.vars.manager import VariableManager
 
+from ansible_collections.inflight.jobs.plugins.action import async_batch
 from ansible_collections.inflight.jobs.plugins.module_utils import _jobs
 from ansible_collections.inflight.jobs.plugins.module_utils._batch_folder import BatchFolder
 from ansible_collections.inflight.jobs.plugins.module_utils._jobs import JobDirectory
@@ -63,10 +73,13 @@ def fork(body: Callable[[], object]) -> int:
         signal.alarm(FOREVER)
         body()
         code = 0
+    except SystemExit as ex:
+        code = int(ex.code or 0)
     except BaseException:  # noqa: BLE001  # nothing of pytest may run on here
         traceback.print_exc()
-        sys.stderr.flush()
     finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(code)
 
 
@@ -143,7 +156,7 @@ def python(code: str) -> str:
 
 def says(**result: t.Any) -> str:
     """A shell command that prints a result."""
-    return f"echo {shlex.quote(json.dumps(result))}"
+    return f"printf %s {shlex.quote(json.dumps(result))}"
 
 
 class Ground:
@@ -194,3 +207,57 @@ def ground(directory: JobDirectory, batch_folder: BatchFolder, monkeypatch: pyte
     lock = batch_folder.supervise()
     yield Ground(directory, batch_folder, monkeypatch)
     os.close(lock)
+
+
+# The controller
+
+
+class Controller:
+    """What an action plugin sees of a run of ansible-playbook, with this machine as its host."""
+
+    def __init__(self, path: Path) -> None:
+        if AnsibleCollectionConfig.collection_finder is None:
+            plugin_loader.init_plugin_loader([])
+        self._path = path
+        self.loader = DataLoader()
+        self.loader.set_basedir(str(path))
+        inventory = InventoryManager(loader=self.loader, sources=["localhost,"])
+        self._variable_manager = VariableManager(loader=self.loader, inventory=inventory)
+        self._files = 0
+
+    def yaml(self, text: str) -> t.Any:
+        """What stands in a playbook, as core reads it."""
+        self._files += 1
+        path = self._path / f"{self._files}.yml"
+        path.write_text(text, encoding="utf-8")
+        return self.loader.load_from_file(str(path), trusted_as_template=True)
+
+    def action(
+        self,
+        variables: dict[str, t.Any] | None = None,
+        keywords: str = "{}",
+        play: str = "{}",
+        connection: t.Any = None,
+    ) -> async_batch.ActionModule:
+        """The action plugin async_batch for a task without arguments.
+
+        :param keywords: of the task. play: what else the play has.
+        """
+        task = {"action": "ansible.builtin.ping", **self.yaml(keywords)}
+        raw = {"hosts": "localhost", "gather_facts": False, "tasks": [task], **self.yaml(play)}
+        made = Play.load(raw, variable_manager=self._variable_manager, loader=self.loader)
+        ((found,),) = made.get_tasks()
+        context = PlayContext(play=made)
+        return async_batch.ActionModule(
+            task=found,
+            connection=connection or plugin_loader.connection_loader.get("ansible.builtin.local", context),
+            play_context=context,
+            loader=self.loader,
+            templar=Templar(loader=self.loader, variables=variables or {}),
+            shared_loader_obj=plugin_loader,
+        )
+
+
+@pytest.fixture
+def controller(tmp_path: Path) -> Controller:
+    return Controller(tmp_path)
