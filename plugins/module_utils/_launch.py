@@ -201,10 +201,9 @@ def _be_nice(nice: int, io_class: str) -> None:
             raise BatchError(f"nice is {nice}: {ex.strerror}; only root may raise the priority") from ex
     if io_class != "none":
         command = ["ionice", "-c", _IO_CLASSES[io_class], "-p", str(os.getpid())]
-        try:
-            status = os.waitpid(os.posix_spawnp(command[0], command, os.environ), 0)[1]
-        except OSError as ex:
-            raise BatchError(f"io_class is {io_class}: the host has no ionice (package util-linux)") from ex
+        status = _zygote.run_program(command)
+        if os.WIFEXITED(status) and os.WEXITSTATUS(status) == 127:
+            raise BatchError(f"io_class is {io_class}: the host has no ionice (package util-linux)")
         if status:
             raise BatchError(f"io_class is {io_class}: ionice failed on this host")
 

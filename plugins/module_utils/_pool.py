@@ -24,9 +24,9 @@ from ansible_collections.inflight.jobs.plugins.module_utils import (
 
 # How often to see whether processes that were told to end have ended, and whether a job lives whose zygote has died.
 LOOK_EVERY = 0.1
-# How many jobs to start before the zygotes are listened to. A socket holds a few hundred messages: if we waited until
-# one takes more orders, and it until we hear what became of those before, both would wait for ever.
-STARTS_AT_ONCE = 100
+# How many orders to start a job may be on their way. A socket holds a few hundred messages: if we waited until a zygote
+# takes more orders, and it until we hear what became of those before, both would wait for ever.
+ORDERS_AT_ONCE = 100
 # Whoever cancels a batch leaves this file in its folder before the SIGTERM. A host that shuts down sends one as well,
 # and then its jobs are lost.
 CANCEL = "cancel"
@@ -86,6 +86,8 @@ class Pool:
         self._zygotes: dict[int, _zygote.Zygote] = {}
         self._broken: set[int] = set()
         self._orphans: set[int] = set()
+        # Jobs that a zygote was told to start, and has not yet said that it has.
+        self._ordered: set[int] = set()
         self._failures = 0
         self._told_to_end = False
         self._drained = False
@@ -127,9 +129,7 @@ class Pool:
 
     def _fill(self) -> None:
         """Start jobs as long as there is room in the window, and any that may start."""
-        for dummy_start in range(STARTS_AT_ONCE):
-            if len(self._running) >= self._limits.window:
-                return
+        while self._has_room():
             now = self._clock()
             if now < self._not_before:
                 return
@@ -141,6 +141,9 @@ class Pool:
                 return
             self._start(index, number)
             self._not_before = now + self._limits.start_delay
+
+    def _has_room(self) -> bool:
+        return len(self._running) < self._limits.window and len(self._ordered) < ORDERS_AT_ONCE
 
     def _start(self, index: int, number: int) -> None:
         last = number > self._limits.retries
@@ -156,7 +159,9 @@ class Pool:
                 outcome = attempt.settle(outcome, f"no process could be started for it: {ex.strerror}")
             self._ended(index, outcome)
             return
-        if not self._zygotes[place].start(index, number, last):
+        if self._zygotes[place].start(index, number, last):
+            self._ordered.add(index)
+        else:
             self._put_back(index)
             while place in self._zygotes:
                 self._listen(place)  # what it said before it died
@@ -181,6 +186,7 @@ class Pool:
             return
         for event in events:
             running = self._running[event.place]
+            self._ordered.discard(event.place)
             if event.kind == "started":
                 running.tree = _processes.Tree(int(event.value))
                 if self._limits.timeout:
@@ -198,6 +204,7 @@ class Pool:
         zygote.close()
         with contextlib.suppress(ChildProcessError):
             os.waitpid(zygote.pid, 0)
+        self._ordered -= zygote.jobs
         if zygote.ready or place == _COLD:
             self._orphans.update(zygote.jobs)
             return
@@ -215,7 +222,7 @@ class Pool:
             with contextlib.suppress(OSError):
                 outcome = running.attempt.settle(_jobs.CANCELLED, "")
         if outcome == _attempt.AGAIN:
-            delay = self._limits.retry_delay * 2 ** (running.number - 1)
+            delay = self._limits.retry_delay * 2 ** min(running.number - 1, 100)  # a float has no room for all powers
             heapq.heappush(self._again, (self._clock() + delay, index, running.number + 1))
         elif outcome != _jobs.SUCCEEDED:
             self._failures += 1
@@ -313,7 +320,7 @@ class Pool:
         """When there is something to do even if nothing happens."""
         now = self._clock()
         moments = [self._total_due]
-        room = len(self._running) < self._limits.window
+        room = self._has_room()
         if room and self._again:
             moments.append(max(self._again[0][0], self._not_before))
         if room and self._queue:

@@ -165,6 +165,8 @@ class _Server:
         self._run: _Run | None = None
         self._loaded: set[str] = set()
         self._learned = False
+        # Jobs that were forked before that, and so tell what they import.
+        self._teachers: set[int] = set()
 
     def run(self) -> None:
         """Load the module if it is one that can be loaded, then serve."""
@@ -211,24 +213,30 @@ class _Server:
         gc.collect()
         gc.freeze()  # a collection in a child would copy every page that holds an object
 
-    def _learn(self, jid: str) -> None:
+    def _learn_from(self, jid: str) -> None:
         """Import what the first job imported while it ran: then no other has to."""
-        self._learned = True
         path = self._folder.file(f"{jid}.imports")
-        with contextlib.suppress(OSError):
+        try:
             with open(path, encoding="utf-8") as file:
                 names = file.read().split()
             os.unlink(path)
-            for name in names:
-                # To look for one that is not here, but where the job had it from, is an error of its own.
-                with contextlib.suppress(Exception, SystemExit):
-                    if (_is_of_ansible(name) and self._preloads) or _is_of_python(name):
-                        importlib.import_module(name)
+        except OSError:
+            return  # it was killed
+        if self._learned:
+            return  # from one that ran beside it
+        self._learned = True
+        for name in names:
+            # To look for one that is not here, but where the job had it from, is an error of its own.
+            with contextlib.suppress(Exception, SystemExit):
+                if (_is_of_ansible(name) and self._preloads) or _is_of_python(name):
+                    importlib.import_module(name)
         self._settle_down()
 
     def _start(self, index: int, number: int, last: bool) -> None:
         job = self._jobs[index]
         attempt = _attempt.Attempt(self._directory, self._folder, job.jid, number, last)
+        if self._run is not None and not self._learned:
+            self._teachers.add(index)
         try:
             pid = _fork()
         except OSError as ex:
@@ -271,8 +279,9 @@ class _Server:
                     outcome = _jobs.LOST
                     with contextlib.suppress(OSError):  # the job file still names the process that is gone
                         attempt.lose(f"its result could not be written: {ex.strerror}")
-            if self._run is not None and not self._learned:
-                self._learn(self._jobs[index].jid)
+            if index in self._teachers:
+                self._teachers.discard(index)
+                self._learn_from(self._jobs[index].jid)
             self._tell("ended", index, outcome)
 
     def _read_reports(self) -> None:
@@ -472,6 +481,26 @@ def _with_params(payload: Payload, params: str) -> bytes:
     return payload.code[0] + repr(params).encode() + payload.code[1]
 
 
+def run_program(command: list[str]) -> int:
+    """Run a program and return its wait status; the exit code is 127 when it cannot be run.
+
+    :raises OSError: when there can be no more processes.
+    """
+    pid = _fork()
+    if pid == 0:
+        try:
+            # Python ignores these, and whoever starts a program in any other way restores them.
+            for name in ("SIGPIPE", "SIGXFSZ"):
+                if hasattr(signal, name):
+                    signal.signal(getattr(signal, name), signal.SIG_DFL)
+            os.execvp(command[0], command)
+        except OSError as ex:
+            os.write(2, f"cannot run {command[0]}: {ex.strerror}\n".encode())
+        finally:
+            os._exit(127)
+    return os.waitpid(pid, 0)[1]
+
+
 def _run_as_process(payload: Payload, job: Job, folder: _batch_folder.BatchFolder) -> int:
     """Run a module in a process of its own; returns its wait status."""
     program = folder.file(f"{job.jid}.module")
@@ -485,8 +514,7 @@ def _run_as_process(payload: Payload, job: Job, folder: _batch_folder.BatchFolde
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
             with open(os.open(path, flags, stat.S_IRWXU), "wb") as file:
                 file.write(content)
-        pid = os.posix_spawnp(command[0], command, os.environ)
-        return os.waitpid(pid, 0)[1]
+        return run_program(command)
     except OSError as ex:
         os.write(2, f"cannot run {command[0]}: {ex.strerror}\n".encode())
         return 127 << 8

@@ -478,10 +478,7 @@ def main() -> None:
     launcher = Launcher()
     module = AnsibleModule(
         # The jobs travel as one text: neither the log of the host nor the masking of secrets has to go through them.
-        argument_spec=dict(
-            {name: dict(spec, required=False) for name, spec in ARGUMENT_SPEC.items()},
-            _request={"type": "str", "no_log": True},
-        ),
+        argument_spec=dict(ARGUMENT_SPEC, _request={"type": "str", "no_log": True}),
         supports_check_mode=True,
     )
     if not module.params["_request"]:

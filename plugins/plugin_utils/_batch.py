@@ -24,7 +24,13 @@ from ansible_collections.inflight.jobs.plugins.plugin_utils._contact import Cont
 from ansible_collections.inflight.jobs.plugins.plugin_utils._launching import BatchHost, order_text, start_order
 from ansible_collections.inflight.jobs.plugins.plugin_utils._payloads import Payloads
 from ansible_collections.inflight.jobs.plugins.plugin_utils._progress import Progress, open_job_log
-from ansible_collections.inflight.jobs.plugins.plugin_utils._registered import Record, new_record, one_line, with_state
+from ansible_collections.inflight.jobs.plugins.plugin_utils._registered import (
+    Record,
+    new_record,
+    one_line,
+    reason_of,
+    with_state,
+)
 from ansible_collections.inflight.jobs.plugins.plugin_utils._wait_options import WaitOptions
 
 if t.TYPE_CHECKING:  # pragma: no cover
@@ -74,8 +80,13 @@ class Batch:
         self._jobs_by_key = {job.key: job for job in jobs}
         self._jobs = {f"{number}.{index}": job for index, job in enumerate(jobs)}
         ask = functools.partial(action._execute_module, task_vars=task_vars)
+
+        def start(module_args: dict[str, t.Any]) -> dict[str, t.Any]:
+            # Its argument spec asks for tasks; what there is of them is in the order.
+            return t.cast("dict[str, t.Any]", ask(module_name=_MODULE, module_args={"tasks": [], **module_args}))
+
         self._host = BatchHost(
-            Contact(functools.partial(ask, module_name=_MODULE), action._connection),
+            Contact(start, action._connection),
             Contact(functools.partial(ask, module_name="inflight.jobs.async_wait"), action._connection),
             order_text(number, jobs, order, options, Payloads(action, _MODULE, task_vars), no_log=self.no_log),
             {job.key: job.name for job in jobs},
@@ -126,7 +137,9 @@ class Batch:
             record["changed"] = changed
         if failed is not None:
             with_state(record, _jobs.FAILED if failed else _jobs.SUCCEEDED)
-            if failed and not record["msg"]:
+            if not failed:
+                record["msg"] = reason_of(record["result"], record["state"])
+            elif not record["msg"]:
                 record["msg"] = "failed_when is true"
 
     def _job_of(self, record: Record) -> BatchJob | None:

@@ -69,7 +69,7 @@ class Payloads:
         try:
             self._action._update_module_args(module, told, self._task_vars)
         except (AttributeError, TypeError) as ex:
-            raise self._unknown() from ex
+            raise self._unknown(ex) from None
         # The folder of the run that starts the jobs is gone before they end: each makes one of its own.
         told["_ansible_tmpdir"] = None
         marked = {"inflight": secrets.token_hex(16)}
@@ -103,7 +103,7 @@ class Payloads:
             bits.module_style, bits.shebang, bits.serialization_profile  # noqa: B018
             code = bits.b_module_data
         except (AttributeError, TypeError, ValueError) as ex:
-            raise self._unknown() from ex
+            raise self._unknown(ex) from None
         if not code:
             # ansible-core 2.21 and newer: the file as it is.
             with open(path, "rb") as file:
@@ -111,9 +111,10 @@ class Payloads:
         return bits, code
 
     @staticmethod
-    def _unknown() -> UnknownCore:
+    def _unknown(ex: Exception) -> UnknownCore:
+        # Core would put the message of a cause behind the way out.
         return UnknownCore(
-            f"async_batch does not know how ansible-core {__version__} builds modules: "
+            f"async_batch does not know how ansible-core {__version__} builds modules ({ex}): "
             "update inflight.jobs, or use async with async_wait"
         )
 

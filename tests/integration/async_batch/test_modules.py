@@ -159,6 +159,7 @@ def test_each_end_of_a_module_is_told_for_what_it_is_and_harms_no_other(sandbox:
         [
             {"name": "{{ item }}", "behaves": {"how": "{{ item }}", "folder": str(sandbox.folder)}},
             {"name": "unlucky {{ item }}", "unlucky": {}, "when": "item in ['raise', 'vanish']"},
+            {"name": "nul", "ansible.builtin.command": {"argv": ["echo", "a\0b"]}, "when": "item == 'raise'"},
         ],
         items=list(ends),
         concurrency=3,
@@ -170,12 +171,14 @@ def test_each_end_of_a_module_is_told_for_what_it_is_and_harms_no_other(sandbox:
     for name, (state, msg, part) in ends.items():
         assert (jobs[name]["state"], jobs[name]["msg"]) == (state, msg), name
         assert part.items() <= jobs[name]["result"].items(), name
+    assert jobs["nul"]["state"] == "failed"
+    assert jobs["nul"]["msg"].startswith("Error executing command")
     assert "the disk is on fire" in jobs["exit with words"]["result"]["module_stderr"]
     assert "no luck today" in jobs["raise"]["result"]["exception"]
     assert "junk after the JSON data" in jobs["print junk around it"]["result"]["warnings"][0]
     assert lines_of(sandbox.folder / "trap") == ["done"]
     assert lines_of(sandbox.folder / "thread") == ["done"]
-    assert batch_result(outcome)["msg"].startswith(f"7 of {len(ends) + 2} jobs did not succeed: ")
+    assert batch_result(outcome)["msg"].startswith(f"8 of {len(ends) + 3} jobs did not succeed: ")
 
     # What a module leaves in the background lives on, and cannot touch its result any more.
     daemon = int((sandbox.folder / "daemon").read_text(encoding="ascii"))
@@ -185,7 +188,7 @@ def test_each_end_of_a_module_is_told_for_what_it_is_and_harms_no_other(sandbox:
     eventually(lambda: not is_alive(daemon), 20, "the daemon has ended")
     assert (sandbox.folder / "went on").exists()
     assert Path(jobs["leave a daemon"]["results_file"]).read_bytes() == before
-    assert len(lines_of(sandbox.folder_of_batch() / "log")) == len(ends) + 2
+    assert len(lines_of(sandbox.folder_of_batch() / "log")) == len(ends) + 3
 
 
 def test_results_may_be_large_and_one_that_is_too_large_harms_no_other(sandbox: BatchSandbox) -> None:

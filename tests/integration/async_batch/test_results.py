@@ -205,7 +205,7 @@ def test_changed_when_and_failed_when_judge_the_result_of_each_job(sandbox: Batc
     assert (result["changed"], result["summary"]["failed"], result["summary"]["succeeded"]) == (True, 2, 4)
 
 
-def test_five_thousand_items_take_one_round_trip_and_come_back_in_their_order(sandbox: BatchSandbox) -> None:
+def test_five_thousand_items_come_back_in_their_order(sandbox: BatchSandbox) -> None:
     run = sandbox.start_batch(
         [{"ansible.builtin.command": "echo {{ item }}"}],
         items="{{ range(5000) | list }}",

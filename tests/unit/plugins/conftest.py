@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import json
@@ -40,6 +41,17 @@ from ansible_collections.inflight.jobs.plugins.module_utils._zygote import Batch
 FOREVER = 20
 
 NUMBER = "j4711"
+
+_PYTEST = os.getpid()
+
+
+def _forget_exit_functions() -> None:
+    """What pytest and core want done when they end is not to be done by a job that was forked from them."""
+    if os.getppid() == _PYTEST:
+        atexit._clear()
+
+
+os.register_at_fork(after_in_child=_forget_exit_functions)
 
 
 @pytest.fixture

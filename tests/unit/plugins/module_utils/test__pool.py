@@ -426,6 +426,13 @@ def test_without_a_pause_a_job_is_started_again_at_once(world: Make) -> None:
     assert run.started == [(0, 0, 1), (1, 0, 2), (2, 1, 1)]
 
 
+def test_a_job_may_be_tried_thousands_of_times(world: Make) -> None:
+    pool = Pool(world(FAILS).batch, [], UNLIMITED._replace(retries=10_000, retry_delay=0), clock=lambda: 5.0)
+    pool._running[0] = t.cast("t.Any", types.SimpleNamespace(number=5000))
+    pool._ended(0, _attempt.AGAIN)
+    assert pool._again == [(5.0, 0, 5001)]
+
+
 def test_only_the_last_attempt_is_a_failure_of_the_batch(world: Make) -> None:
     run = world([FAILS, OK], OK, OK).run(window=1, retries=1, on_failure="drain")
     assert run.states == ["succeeded"] * 3

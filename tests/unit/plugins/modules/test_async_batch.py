@@ -64,7 +64,9 @@ def run(ground: Ground, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
 
     def run(arguments: Answer) -> Answer:
         ground.prepare_fork()
-        monkeypatch.setattr(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode())
+        monkeypatch.setattr(
+            basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": {"tasks": [], **arguments}}).encode()
+        )
         monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
         monkeypatch.setattr(sys, "argv", ["async_batch"])
         os.waitpid(fork(async_batch.main), 0)

@@ -99,8 +99,10 @@ def test_seconds_that_are_none_are_refused_by_their_value(name: str, seconds: fl
         ({"rerun": "all"}, "rerun is given, but no id: without one, no other run can be found"),
         (
             {"id": "../x"},
-            "id is '../x': it must be 1 to 100 letters, digits and characters of _.:@+- "
-            "that begin with a letter, a digit or _",
+            (
+                "id is '../x': it must be 1 to 100 letters, digits and characters of _.:@+- "
+                "that begin with a letter, a digit or _"
+            ),
         ),
         ({"loop_var": "my item"}, "loop_var is 'my item': it must be the name of a variable"),
         ({"loop_var": "class"}, "loop_var is 'class': it must be the name of a variable"),

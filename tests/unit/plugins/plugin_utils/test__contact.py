@@ -16,13 +16,17 @@ from ansible.errors import (
     AnsibleConnectionFailure,
     AnsibleError,
 )
+from ansible.plugins.connection import ConnectionBase, NetworkConnectionBase
 
 from ansible_collections.inflight.jobs.plugins.plugin_utils._contact import (
     CheckFailed,
     Contact,
+    NoAnswer,
+    NotStarted,
     OutOfReach,
     Refused,
     refuse_mitogen,
+    refuse_other_platforms,
 )
 
 ANSWER = {"ended": [], "running": [], "more": False, "boot": "x", "looked": 1.5, "took": 0.1, "remarks": []}
@@ -132,3 +136,31 @@ def test_the_connections_of_mitogen_are_refused_and_no_others() -> None:
     with pytest.raises(AnsibleActionFail, match=r"^async_batch .* Mitogen: set strategy: "):
         refuse_mitogen(of_mitogen(), "async_batch")
     refuse_mitogen(MagicMock(), "async_batch")
+
+
+def test_a_module_that_ended_without_a_word_is_told_from_one_that_says_what_is_wrong() -> None:
+    with pytest.raises(NoAnswer, match="MODULE FAILURE; Killed"):
+        asked({"msg": "MODULE FAILURE", "module_stdout": "", "module_stderr": "Killed\n", "rc": 137})
+    with pytest.raises(CheckFailed) as caught:
+        asked({"failed": True, "msg": "the batch lives already"})
+    assert not isinstance(caught.value, NoAnswer)
+
+
+def test_what_failed_is_told_in_a_sentence() -> None:
+    assert CheckFailed("no space").sentence == "The jobs cannot be looked at on the host: no space"
+    assert NotStarted("no space").sentence == "The batch was not started: no space"
+    assert issubclass(NotStarted, CheckFailed)
+
+
+def test_hosts_whose_modules_run_elsewhere_are_refused_and_no_others() -> None:
+    network = MagicMock(NetworkConnectionBase)
+    network.transport = "ansible.netcommon.network_cli"
+    with pytest.raises(AnsibleActionFail, match=r"async_batch does not work over .*network_cli.*delegate the task"):
+        refuse_other_platforms(network, "async_batch")
+    windows = MagicMock(ConnectionBase)
+    windows._shell = MagicMock(_IS_WINDOWS=True)
+    with pytest.raises(AnsibleActionFail, match=r"async_batch does not support Windows hosts: use ansible\.builtin"):
+        refuse_other_platforms(windows, "async_batch")
+    other = MagicMock(ConnectionBase)
+    other._shell = MagicMock(spec=[])
+    refuse_other_platforms(other, "async_batch")

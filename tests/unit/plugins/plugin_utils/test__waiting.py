@@ -17,8 +17,13 @@ from hypothesis import strategies as st
 from ansible_collections.inflight.jobs.plugins.module_utils import _jobs
 from ansible_collections.inflight.jobs.plugins.modules.async_wait import Check
 from ansible_collections.inflight.jobs.plugins.plugin_utils import _waiting
-from ansible_collections.inflight.jobs.plugins.plugin_utils._contact import CheckFailed, OutOfReach, Refused
-from ansible_collections.inflight.jobs.plugins.plugin_utils._registered import Record, job_records, new_record
+from ansible_collections.inflight.jobs.plugins.plugin_utils._contact import CheckFailed, NotStarted, OutOfReach, Refused
+from ansible_collections.inflight.jobs.plugins.plugin_utils._registered import (
+    Record,
+    job_records,
+    new_record,
+    with_state,
+)
 from ansible_collections.inflight.jobs.plugins.plugin_utils._wait_options import BadOption, WaitOptions
 from ansible_collections.inflight.jobs.plugins.plugin_utils._waiting import Wait, result_of
 
@@ -835,3 +840,210 @@ def test_a_job_that_still_runs_at_the_end_says_since_when_and_how_long() -> None
     (running,) = [job for job in run.result["jobs"] if job["state"] == "running"]
     assert running["started_at"] == BEGAN[1]
     assert running["elapsed"] == 123.5 - BEGAN[0]
+
+
+# Batches
+
+
+class BatchRun(Run):
+    """A wait for the jobs of a batch; a look at them, where nobody waits."""
+
+    def __init__(
+        self,
+        jobs: list[str] | None,
+        *steps: Step,
+        judge: Callable[[Record], None] | None = None,
+        look: bool = False,
+        batch: str | None = None,
+        **options: t.Any,
+    ) -> None:
+        self.clock = Clock()
+        self.host = Host(self.clock, steps)
+        self.watcher = Watcher()
+        self.wait = Wait(
+            None if jobs is None else [new_record(jid, "queued", name=f"job {jid}", attempts=0) for jid in jobs],
+            WaitOptions(**options),
+            self.host,
+            self.watcher,
+            async_dir="~/.ansible_async",
+            batch=batch,
+            judge=judge,
+            clock=self.clock,
+            sleep=self.clock.sleep,
+        )
+        if look:
+            self.wait.look()
+        else:
+            self.wait.run()
+        self.result = result_of(self.wait)
+        assert not self.host.steps, "the host was asked less often than expected"
+
+
+def of_host(*jids: str) -> list[Answer]:
+    """The jobs of a batch as the host tells them."""
+    return [{"jid": jid, "key": f"key of {jid}", "name": f"name of {jid}", "item": jid} for jid in jids]
+
+
+PATH = "/root/.ansible_async"
+
+
+def test_only_the_host_knows_where_the_jobs_of_a_batch_are() -> None:
+    run = BatchRun(JOBS, up("j1.1", after=1, path=PATH, jobs=None), up("j2.1", "j3.1", after=1))
+    assert [request["directories"][0]["path"] for request in run.host.requests] == ["~/.ansible_async", PATH]
+    assert list(run.host.requests[1]["directories"][0]["jobs"]) == ["j2.1", "j3.1"]
+    assert [job["results_file"] for job in run.result["jobs"]] == [f"{PATH}/{jid}" for jid in JOBS]
+    assert [job["name"] for job in run.result["jobs"]] == [f"job {jid}" for jid in JOBS]
+    assert run.states == ["succeeded"] * 3
+
+
+def test_the_jobs_of_another_run_take_the_place_of_the_planned_ones() -> None:
+    run = BatchRun(JOBS, up("j9.1", after=1, path=PATH, jobs=of_host("j9.1", "j8.2")), up("j8.2", after=1))
+    assert list(run.host.requests[1]["directories"][0]["jobs"]) == ["j8.2"]
+    assert [(job["ansible_job_id"], job["name"], job["item"]) for job in run.result["jobs"]] == [
+        ("j9.1", "name of j9.1", "j9.1"),
+        ("j8.2", "name of j8.2", "j8.2"),
+    ]
+    assert (run.result["summary"]["succeeded"], run.result["summary"]["total"]) == (2, 2)
+
+
+def test_a_job_without_a_name_is_called_by_its_id() -> None:
+    nameless = [{"jid": "j9.1", "key": "k", "name": None, "item": None}]
+    run = BatchRun(JOBS, up("j9.1", path=PATH, jobs=nameless))
+    assert run.result["jobs"][0]["name"] == "j9.1"
+
+
+@pytest.mark.parametrize("jid", ["../../etc/passwd", "j9", "", None, 5])
+def test_a_job_id_of_the_host_that_is_none_ends_the_wait(jid: t.Any) -> None:
+    run = BatchRun(JOBS, up(path=PATH, jobs=[*of_host("j9.1"), {"jid": jid, "key": "k", "name": "x", "item": None}]))
+    assert run.result["failed"] is True
+    assert "a job id that is none" in run.result["msg"]
+
+
+def test_a_batch_is_found_by_its_id_once() -> None:
+    run = BatchRun(
+        None,
+        up("j9.1", after=1, path=PATH, jobs=of_host("j9.1", "j9.2")),
+        up("j9.2", after=1),
+        batch="nightly",
+    )
+    assert [(request["batch"], request["find"]) for request in run.host.requests] == [("nightly", False), (None, False)]
+    assert run.host.requests[0]["ends"] == 10**9
+    assert run.states == ["succeeded"] * 2
+
+
+def test_jobs_that_wait_for_their_turn_are_told_from_those_that_run() -> None:
+    waits = [[0, "j2.1"], [0, "j3.1"]]
+    run = BatchRun(JOBS, up(running=[[0, "j1.1", BEGAN]], queued=waits, path=PATH, jobs=None), timeout=5)
+    assert run.states == ["running", "queued", "queued"]
+    first, second, dummy = run.result["jobs"]
+    assert (first["started"], first["started_at"], first["attempts"]) == (True, BEGAN[1], 1)
+    assert (second["started"], second["started_at"], second["attempts"]) == (False, None, 0)
+    assert (second["finished"], second["failed"]) == (False, False)
+
+
+def test_a_job_that_is_to_be_tried_again_waits_for_its_turn_again() -> None:
+    run = BatchRun(
+        ["j1.1"],
+        up(after=1, path=PATH, jobs=None),
+        up(after=1, running=[], queued=[[0, "j1.1"]]),
+        up(report("j1.1", attempts=2)),
+    )
+    assert run.states == ["succeeded"]
+    assert run.result["jobs"][0]["attempts"] == 2
+
+
+def test_queued_jobs_of_places_that_were_not_asked_for_do_no_harm() -> None:
+    run = BatchRun(["j1.1"], up(after=1, queued=[[7, "j1.1"], [0, "../x"]], path=PATH, jobs=None), up("j1.1"))
+    assert run.states == ["succeeded"]
+
+
+def test_a_look_is_one_glance() -> None:
+    run = BatchRun(JOBS, up("j1.1", after=0, path=PATH, jobs=None), look=True)
+    assert run.host.holds == [0]
+    assert run.states == ["succeeded", "running", "running"]
+    assert (run.wait.problem, run.clock.pauses) == ("", [])
+
+
+def test_a_look_that_fails_says_why() -> None:
+    run = BatchRun(JOBS, down("no Python", kind=NotStarted), look=True)
+    assert run.wait.problem == "The batch was not started: no Python"
+    run = BatchRun(JOBS, down("no route"), look=True, unreachable_timeout=0)
+    assert (run.wait.problem, run.wait.unreachable) == ("The host is out of reach: no route", True)
+
+
+def test_a_batch_that_was_refused_is_not_asked_for_again() -> None:
+    run = BatchRun(JOBS, down("no space", kind=NotStarted))
+    assert (run.result["failed"], run.result["msg"].startswith("The batch was not started: no space")) == (True, True)
+
+
+def test_a_job_is_judged_once_when_it_has_ended_and_before_anybody_is_told() -> None:
+    judged: list[str] = []
+    run: BatchRun
+
+    def judge(record: Record) -> None:
+        judged.append(record["name"])
+        if record["ansible_job_id"] == "j2.1":
+            with_state(record, "failed")
+            record["msg"] = "too hot"
+
+    run = BatchRun(
+        JOBS, up("j2.1", after=1, path=PATH, jobs=None), up("j1.1", report("j3.1", "lost"), after=1), judge=judge
+    )
+    assert judged == ["job j2.1", "job j1.1", "job j3.1"]
+    assert run.states == ["succeeded", "failed", "lost"]
+    assert run.result["msg"].startswith("2 of 3 jobs did not succeed: job j2.1 failed: too hot; job j3.1 lost")
+
+
+def test_a_job_that_fails_by_the_judge_stops_a_wait_that_stops_at_a_failure() -> None:
+    run = BatchRun(
+        JOBS,
+        up("j1.1", after=1, path=PATH, jobs=None),
+        judge=lambda record: t.cast("None", with_state(record, "failed")),
+        stop=True,
+    )
+    assert run.states == ["failed", "running", "running"]
+
+
+@pytest.mark.parametrize("state", ["timed_out", "cancelled", "lost"])
+def test_what_the_host_says_of_a_job_that_was_ended_is_told_with_what_its_module_said(state: str) -> None:
+    said = {"rc": -15, "stdout": "a\nb", "changed": True}
+    text = _jobs.verdict(state, "its timeout of 5 s passed", said).decode()
+    run = BatchRun(["j1.1", "j2.1"], up(report("j1.1", state, text=text), report("j2.1", state, text=text)))
+    job = run.result["jobs"][0]
+    assert (job["state"], job["msg"], job["failed"]) == (state, "its timeout of 5 s passed", True)
+    assert job["result"] == {**said, "stdout_lines": ["a", "b"]}
+    text = _jobs.verdict(state, "because").decode()
+    job = BatchRun(["j1.1"], up(report("j1.1", state, text=text, attempts=0))).result["jobs"][0]
+    assert (job["msg"], job["result"], job["attempts"], job["started"]) == ("because", None, 0, False)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["running", "queued"]), st.integers(0, 2), st.sampled_from([*JOBS, "j9.9", "../x"])),
+        max_size=5,
+    ),
+    st.none() | st.lists(st.sampled_from(["j9.9", "j8.8", "j1.1"]), max_size=3, unique=True),
+)
+def test_whatever_a_host_says_of_a_batch_no_job_is_lost_sight_of(
+    said: list[tuple[str, int, str]], others: list[str] | None
+) -> None:
+    listed: dict[str, list[t.Any]] = {"running": [], "queued": []}
+    for state, place, jid in said:
+        listed[state].append([place, jid, None][: 3 if state == "running" else 2])
+    jobs = None if others is None else of_host(*others)
+    clock = Clock()
+    host = Host(clock, [up(path=PATH, jobs=jobs, **listed), *[up()] * 1000])
+    wait = Wait(
+        [new_record(jid, "queued", attempts=0) for jid in JOBS],
+        WaitOptions(timeout=60),
+        host,
+        Watcher(),
+        async_dir=ASYNC_DIR,
+        clock=clock,
+        sleep=clock.sleep,
+    )
+    wait.run()
+    assert [record["ansible_job_id"] for record in wait.records] == (JOBS if others is None else others)
+    assert all(record["state"] in ("running", "queued") for record in wait.records)
+    assert wait.elapsed <= 60
