@@ -220,7 +220,6 @@ class Tree:
         self._leader = leader
         self._known: dict[int, float] = {}
         self._stage = 0
-        self._asked_others = False
 
     def look(self) -> bool:
         """See who belongs to the job now; False when nobody of it lives."""
@@ -247,11 +246,8 @@ class Tree:
         """
         others = self._known.keys() - {self._leader}
         stage = 1 if others else 2
-        # The first process may have started its program just when it was asked, alone.
-        left = bool(others) and self._leader not in self._known and not self._asked_others
-        if stage > self._stage or left:
-            self._stage = max(stage, self._stage)
-            self._asked_others = self._asked_others or bool(others)
+        if stage > self._stage:
+            self._stage = stage
             self._send(signal.SIGTERM, others or self._known)
             self._send(signal.SIGCONT, self._known)  # a process that is stopped sees a signal only when it goes on
 

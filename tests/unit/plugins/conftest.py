@@ -227,15 +227,19 @@ def ground(directory: JobDirectory, batch_folder: BatchFolder, monkeypatch: pyte
 class Controller:
     """What an action plugin sees of a run of ansible-playbook, with this machine as its host."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self) -> None:
         if AnsibleCollectionConfig.collection_finder is None:
             plugin_loader.init_plugin_loader([])
-        self._path = path
+        self._path = Path()
         self.loader = DataLoader()
-        self.loader.set_basedir(str(path))
         inventory = InventoryManager(loader=self.loader, sources=["localhost,"])
         self._variable_manager = VariableManager(loader=self.loader, inventory=inventory)
         self._files = 0
+
+    def go_to(self, path: Path) -> None:
+        """The playbook is in this folder."""
+        self._path = path
+        self.loader.set_basedir(str(path))
 
     def yaml(self, text: str) -> t.Any:
         """What stands in a playbook, as core reads it."""
@@ -270,6 +274,12 @@ class Controller:
         )
 
 
+@pytest.fixture(scope="session")
+def one_controller() -> Controller:
+    return Controller()
+
+
 @pytest.fixture
-def controller(tmp_path: Path) -> Controller:
-    return Controller(tmp_path)
+def controller(one_controller: Controller, tmp_path: Path) -> Controller:
+    one_controller.go_to(tmp_path)
+    return one_controller

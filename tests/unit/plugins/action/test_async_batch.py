@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import subprocess
 import typing as t
 import zlib
 from pathlib import Path
@@ -16,9 +18,9 @@ from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.connection import ConnectionBase, NetworkConnectionBase
 
 from ansible_collections.inflight.jobs.plugins.action import async_batch
-from ansible_collections.inflight.jobs.plugins.module_utils._batch_folder import BatchError
+from ansible_collections.inflight.jobs.plugins.module_utils._batch_folder import BatchError, BatchFolder
 from ansible_collections.inflight.jobs.plugins.module_utils._check import Check
-from ansible_collections.inflight.jobs.plugins.module_utils._jobs import JobDirectory
+from ansible_collections.inflight.jobs.plugins.module_utils._jobs import JobDirectory, JobDirectoryError
 from ansible_collections.inflight.jobs.plugins.module_utils._launch import Launcher
 from ansible_collections.inflight.jobs.plugins.plugin_utils import _batch
 
@@ -54,6 +56,11 @@ class ShellPayloads:
         return 0, arguments["_raw_params"]
 
 
+def read(order: str) -> Result:
+    """An order as the host reads it."""
+    return t.cast("Result", json.loads(zlib.decompress(base64.b64decode(order))))
+
+
 class Play:
     """Runs the action for one task, with the half on the host running right here."""
 
@@ -80,26 +87,46 @@ class Play:
         if self.problems:
             raise self.problems.pop(0)
         request = json.loads(call["module_args"]["_request"])
-        if call["module_name"] == "inflight.jobs.async_wait":
-            return t.cast("Result", json.loads(json.dumps(Check(request, no_command).run())))
-        # As the module does it.
+        try:
+            batch = self.start(request) if "order" in request else {}
+        except (BatchError, JobDirectoryError) as ex:
+            return {"failed": True, "msg": str(ex)}
+        response = dict(Check(request, no_command).run(), **batch)
+        return t.cast("Result", json.loads(json.dumps(response)))
+
+    def start(self, request: Result) -> Result:
+        """Run the jobs of an order one after the other, as if they had ended before the first look."""
+        directory = JobDirectory.create(request["directories"][0]["path"])
+        order = read(request["order"])
+        folder = BatchFolder(directory.path, order["number"])
+        folder.make({"jobs": [{"jid": f"{folder.number}.{index}"} for index in range(len(order["jobs"]))]})
+        for index in order["order"]:
+            jid, job = f"{folder.number}.{index}", order["jobs"][index]
+            environment = {**os.environ, **job["environment"]}
+            done = subprocess.run(["/bin/sh", "-c", job["params"]], env=environment, capture_output=True, check=True)
+            directory.write_result(jid, folder.file("new"), done.stdout)
+            folder.log(jid, attempts=1, elapsed=0.5)
+        return {"path": directory.path, "jobs": None}
+
+    def really_start(self, request: Result) -> Result:
+        """As the module does it."""
         self.ground.prepare_fork()
         wanted = request["directories"][0]
-        try:
-            batch = Launcher().launch(request["order"], wanted["path"])
-        except BatchError as ex:
-            return {"failed": True, "msg": str(ex)}
+        batch = Launcher().launch(request["order"], wanted["path"])
         if batch["jobs"] is not None:
             wanted["jobs"] = {job["jid"]: None for job in batch["jobs"]}
-        response = dict(Check(request, no_command).run(), path=batch["path"], jobs=batch["jobs"])
-        return t.cast("Result", json.loads(json.dumps(response)))
+        self.launched()
+        return {"path": batch["path"], "jobs": batch["jobs"]}
+
+    def launched(self) -> None:
+        """Is called between the start of a batch and the first look at its jobs."""
 
     @property
     def orders(self) -> list[Result]:
         """What the host was ordered to start."""
         requests = [json.loads(call["module_args"]["_request"]) for call in self.calls]
         orders = [request["order"] for request in requests if "order" in request]
-        return [json.loads(zlib.decompress(base64.b64decode(order))) for order in orders]
+        return [read(order) for order in orders]
 
     def run(self, *tasks: Task, **arguments: t.Any) -> Result:
         action = self.controller.action(self.variables, self.keywords, connection=self.connection)
@@ -109,6 +136,13 @@ class Play:
         action._task.args = given
         setattr(action, "_execute_module", self.execute_module)  # noqa: B010 - mypy lets no method be assigned to
         return action.run(task_vars=self.variables)
+
+
+@pytest.fixture
+def real(play: Play) -> Play:
+    """A play whose batches are started for real."""
+    setattr(play, "start", play.really_start)  # noqa: B010 - mypy lets no method be assigned to
+    return play
 
 
 @pytest.fixture
@@ -127,10 +161,10 @@ FAILS = task(says(failed=True, msg="disk full", rc=1), name="fails")
 # The plain way
 
 
-def test_a_batch_is_run_and_its_results_returned(play: Play) -> None:
+def test_a_batch_is_run_and_its_results_returned(real: Play) -> None:
     script = """printf '{"changed": true, "stdout": "{{ item }} {{ word }}"}'"""
-    play.variables["word"] = "ok"
-    result = play.run(task(script, name="say {{ item }}"), FAILS, items=["a", "b"], concurrency=2)
+    real.variables["word"] = "ok"
+    result = real.run(task(script, name="say {{ item }}"), FAILS, items=["a", "b"], concurrency=2)
     assert [(job["name"], job["item"], job["state"]) for job in result["jobs"]] == [
         ("say a", "a", "succeeded"),
         ("fails", "a", "failed"),
@@ -138,14 +172,14 @@ def test_a_batch_is_run_and_its_results_returned(play: Play) -> None:
         ("fails", "b", "failed"),
     ]
     assert result["jobs"][0]["result"] == {"changed": True, "stdout": "a ok", "stdout_lines": ["a ok"]}
-    assert result["jobs"][0]["results_file"].startswith(play.directory.path)
+    assert result["jobs"][0]["results_file"].startswith(real.directory.path)
     assert (result["jobs"][0]["attempts"], result["jobs"][0]["elapsed"] >= 0) == (1, True)
     assert result["msg"] == (
         "2 of 4 jobs did not succeed: fails failed (rc 1): disk full; fails failed (rc 1): disk full"
     )
     assert (result["failed"], result["changed"], result["finished"], result["checks"]) == (True, True, True, 1)
-    assert play.calls[0]["module_name"] == "inflight.jobs.async_batch"
-    assert play.calls[0]["task_vars"] == play.variables
+    assert real.calls[0]["module_name"] == "inflight.jobs.async_batch"
+    assert real.calls[0]["task_vars"] == real.variables
 
 
 def test_a_batch_that_succeeds_says_so(play: Play) -> None:
@@ -182,9 +216,9 @@ def test_a_condition_that_cannot_be_evaluated_fails_its_job_and_keeps_the_result
     assert "nowhere" in job["msg"]
 
 
-def test_conditions_are_not_for_jobs_that_have_no_result(play: Play) -> None:
+def test_conditions_are_not_for_jobs_that_have_no_result(real: Play) -> None:
     tasks = [task("kill -9 $PPID", failed_when=False), task("exit 1", failed_when=False)]
-    result = play.run(*tasks, concurrency=1)
+    result = real.run(*tasks, concurrency=1)
     assert [job["state"] for job in result["jobs"]] == ["lost", "succeeded"]
 
 
@@ -210,12 +244,15 @@ def test_options_arrive_as_the_types_that_the_documentation_names(play: Play) ->
 # Without a wait
 
 
-def test_without_a_wait_the_jobs_run_on(play: Play) -> None:
-    result = play.run(task("sleep 1000"), OK, wait=False, concurrency=1, id="nightly")
+def test_without_a_wait_the_jobs_run_on(real: Play, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    runs = task(f"echo >{tmp_path}/fifo; read line <{tmp_path}/fifo")
+    result = real.run(runs, OK, wait=False, concurrency=1, id="nightly")
+    (tmp_path / "fifo").read_bytes()
     assert (result["msg"], result["failed"], result["changed"]) == ("2 jobs started", False, True)
     assert [job["finished"] for job in result["jobs"]] == [False, False]
-    assert result["jobs"][0]["results_file"] == play.directory.file(result["jobs"][0]["ansible_job_id"])
-    again = play.run(OK, id="nightly", on_existing="replace")
+    assert result["jobs"][0]["results_file"] == real.directory.file(result["jobs"][0]["ansible_job_id"])
+    again = real.run(OK, id="nightly", on_existing="replace")
     assert [job["state"] for job in again["jobs"]] == ["succeeded"]
 
 
@@ -230,17 +267,21 @@ def test_without_a_wait_a_host_that_refuses_is_a_failure(play: Play) -> None:
 # Other runs
 
 
-def test_a_second_run_waits_for_the_jobs_of_the_first_and_judges_them_by_its_own_conditions(play: Play) -> None:
-    play.run(task(f"sleep 0.3; {says(rc=2)}", name="x"), wait=False, id="nightly")
-    result = play.run(task("exit 1", name="x", failed_when="result.rc > 2"), id="nightly")
+def test_a_second_run_waits_for_the_jobs_of_the_first_and_judges_them_by_its_own_conditions(
+    real: Play, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    real.run(task(f"read line <{tmp_path}/fifo; {says(rc=2)}", name="x"), wait=False, id="nightly")
+    setattr(real, "launched", lambda: (tmp_path / "fifo").write_text("go\n", encoding="utf-8"))  # noqa: B010
+    result = real.run(task("exit 1", name="x", failed_when="result.rc > 2"), id="nightly")
     assert [(job["name"], job["state"]) for job in result["jobs"]] == [("x", "succeeded")]
     assert result["jobs"][0]["result"]["rc"] == 2
 
 
-def test_only_what_did_not_succeed_is_run_again_when_that_is_asked_for(play: Play) -> None:
-    play.run(OK, FAILS, id="nightly")
-    result = play.run(OK, FAILS, id="nightly", rerun="failed")
-    first, second = (order["number"] for order in play.orders)
+def test_only_what_did_not_succeed_is_run_again_when_that_is_asked_for(real: Play) -> None:
+    real.run(OK, FAILS, id="nightly")
+    result = real.run(OK, FAILS, id="nightly", rerun="failed")
+    first, second = (order["number"] for order in real.orders)
     assert [job["ansible_job_id"] for job in result["jobs"]] == [f"{first}.0", f"{second}.1"]
     assert [job["state"] for job in result["jobs"]] == ["succeeded", "failed"]
 
@@ -254,9 +295,9 @@ def test_every_run_has_a_number_of_its_own(play: Play) -> None:
 # When the host does not take the jobs
 
 
-def test_jobs_that_the_host_does_not_take_are_not_started(play: Play) -> None:
-    (Path(play.directory.path) / ".inflight").chmod(0o777)
-    result = play.run(OK, FAILS)
+def test_jobs_that_the_host_does_not_take_are_not_started(real: Play) -> None:
+    (Path(real.directory.path) / ".inflight").chmod(0o777)
+    result = real.run(OK, FAILS)
     assert {job["state"] for job in result["jobs"]} == {"not_started"}
     assert {job["attempts"] for job in result["jobs"]} == {0}
     assert result["failed"] is True
@@ -291,16 +332,16 @@ def test_the_diffs_of_all_jobs_are_shown_in_diff_mode(play: Play) -> None:
 def test_the_job_log_gets_a_line_for_each_job_and_tells_the_next_run_what_to_start_first(
     play: Play, tmp_path: Path
 ) -> None:
-    tasks = task("sleep {{ item }}; " + says(changed=True), name="wait {{ item }}")
-    play.run(tasks, items=["0.01", "0.3", "0.1"], job_log="log", concurrency=3)
-    lines = [json.loads(line) for line in (tmp_path / "log").read_text(encoding="utf-8").splitlines()]
+    log = tmp_path / "log"
+    play.run(OK, items=["a", "b"], job_log="log")
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     assert sorted((line["host"], line["name"], line["item"], line["state"]) for line in lines) == [
-        ("web1", "wait 0.01", "0.01", "succeeded"),
-        ("web1", "wait 0.1", "0.1", "succeeded"),
-        ("web1", "wait 0.3", "0.3", "succeeded"),
+        ("web1", "a", "a", "succeeded"),
+        ("web1", "b", "b", "succeeded"),
     ]
-    play.run(tasks, items=["0.01", "0.3", "0.1"], job_log="log", concurrency=3)
-    assert [order["order"] for order in play.orders] == [[0, 1, 2], [1, 2, 0]]
+    log.write_text("".join(json.dumps({**line, "elapsed": ord(line["name"])}) + "\n" for line in lines), "utf-8")
+    play.run(OK, items=["a", "b"], job_log="log")
+    assert [order["order"] for order in play.orders] == [[0, 1], [1, 0]]
 
 
 def test_the_job_log_is_opened_before_anything_is_started(play: Play, tmp_path: Path) -> None:
@@ -309,11 +350,11 @@ def test_the_job_log_is_opened_before_anything_is_started(play: Play, tmp_path: 
     assert play.calls == []
 
 
-def test_cleanup_deletes_everything_after_the_results_have_arrived(play: Play) -> None:
-    result = play.run(OK, FAILS, cleanup=True)
+def test_cleanup_deletes_everything_after_the_results_have_arrived(real: Play) -> None:
+    result = real.run(OK, FAILS, cleanup=True)
     assert [job["result"] is not None for job in result["jobs"]] == [True, True]
-    number = play.orders[0]["number"]
-    assert not list(Path(play.directory.path).rglob(f"{number}*"))
+    number = real.orders[0]["number"]
+    assert not list(Path(real.directory.path).rglob(f"{number}*"))
 
 
 def test_no_log_shows_nothing_and_leaves_no_names_on_the_host(play: Play) -> None:

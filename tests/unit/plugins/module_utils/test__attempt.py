@@ -200,7 +200,7 @@ json_values = st.recursive(
 junk = st.sampled_from([b"", b"\n", b"junk\n", b"\xff\n", b"\xef\xbb\xbf", b"\0", b"{", b"}", b"[]", b'{"a": 1}\n'])
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow])
 @given(
     output=st.binary(max_size=40)
     | st.builds(lambda *parts: b"".join(parts), junk, json_values.map(lambda value: json.dumps(value).encode()), junk)

@@ -722,7 +722,7 @@ plans = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_whatever_happens_every_job_ends_once_within_the_limits(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -766,32 +766,42 @@ def test_whatever_happens_every_job_ends_once_within_the_limits(
 # With real processes
 
 
-def test_a_real_batch(ground: Ground, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    ground.payload(shell_payload())
-    os.mkfifo(tmp_path / "fifo")
-    jobs = [
-        ground.job(says(changed=True)),
-        ground.job('[ -e "$1.again" ] || { : >"$1.again"; exit 1; }; ' + says(changed=True)),
-        ground.job(f"trap '' TERM; read line <{tmp_path}/fifo"),
-        ground.job("kill -9 $$"),
-        ground.job(says(changed=True)),
-    ]
-    limits = UNLIMITED._replace(window=3, timeout=0.3, grace=0.1, retries=1, retry_delay=0)
+def really_run(ground: Ground, jobs: list[int], **limits: t.Any) -> list[str]:
+    """Run a pool in a process of its own to its end; the states of the jobs."""
 
     def body() -> None:
         ground.prepare_fork()
-        Pool(ground.batch, jobs, limits).run()
+        Pool(ground.batch, jobs, UNLIMITED._replace(**limits)).run()
 
     assert exit_code(fork(body)) == 0
-    states = [ground.look(index).state for index in jobs]
-    assert states == ["succeeded", "succeeded", "timed_out", "lost", "succeeded"]
-    assert [ground.logged(index)["attempts"] for index in jobs] == [1, 2, 2, 2, 1]
+    return [ground.look(index).state for index in jobs]
+
+
+def test_a_real_batch(ground: Ground) -> None:
+    ground.payload(shell_payload())
+    jobs = [
+        ground.job(says(changed=True)),
+        ground.job('[ -e "$1.again" ] || { : >"$1.again"; exit 1; }; ' + says(changed=True)),
+        ground.job("kill -9 $$"),
+        ground.job(says(changed=True)),
+    ]
+    states = really_run(ground, jobs, retries=1, retry_delay=0)
+    assert states == ["succeeded", "succeeded", "lost", "succeeded"]
+    assert [ground.logged(index)["attempts"] for index in jobs] == [1, 2, 2, 1]
+
+
+def test_a_real_job_that_does_not_end_when_it_is_asked_to_is_ended_by_force(ground: Ground, tmp_path: Path) -> None:
+    ground.payload(shell_payload())
+    os.mkfifo(tmp_path / "fifo")
+    index = ground.job(f"trap '' TERM; read line <{tmp_path}/fifo")
+    assert really_run(ground, [index], timeout=0.1, grace=0.1) == ["timed_out"]
+    assert ground.result(index)["msg"] == "its timeout of 0.1 s passed"
 
 
 def test_a_real_sigterm_ends_a_batch(ground: Ground, tmp_path: Path) -> None:
     ground.payload(shell_payload())
     os.mkfifo(tmp_path / "fifo")
-    jobs = [ground.job(f"echo >{tmp_path}/fifo; sleep 1000"), ground.job(says(changed=True))]
+    jobs = [ground.job(f"echo >{tmp_path}/fifo; read line <{tmp_path}/fifo"), ground.job(says(changed=True))]
 
     def body() -> None:
         ground.prepare_fork()

@@ -503,25 +503,6 @@ def test_the_first_process_is_asked_to_end_when_the_others_have_gone() -> None:
 
 
 @needs_proc
-def test_a_process_that_was_started_just_when_the_first_one_was_asked_is_asked_as_well() -> None:
-    def start_and_leave(*dummy: object) -> None:
-        child(lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
-        os._exit(0)
-
-    with job(lambda: signal.signal(signal.SIGTERM, start_and_leave)) as (pid, tree):
-        tree.look()
-        tree.ask_to_end()
-        assert exit_code(pid) == 0
-        assert tree.look()
-        (other,) = tree._known
-        gone = os.pidfd_open(other)
-        tree.ask_to_end()
-        assert select.select((gone,), (), (), FOREVER)[0]
-        os.close(gone)
-        assert not tree.look()
-
-
-@needs_proc
 def test_processes_are_asked_to_end_once() -> None:
     """A program may take a second signal for the wish to end without tidying up."""
     sent: list[tuple[int, int]] = []
