@@ -90,3 +90,7 @@ class Notifier:
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = -1
+
+    def __del__(self) -> None:
+        # A user may have no more than 128 of these at a time.
+        self.close()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..fleet.fleet import Fleet
 from ..fleet.host import Host
-from ..fleet.system import FleetError, eventually, processes
+from ..fleet.system import eventually, processes
 from ..support import Outcome, Result, Run, Sandbox, kill
 
 NAMES = ("one", "two", "three", "four", "five")
@@ -134,21 +134,7 @@ class Scene:
             for host in self.hosts[1:]
         )
 
-    # Hosts and connections
-
-    def reboot(self, host: Host) -> None:
-        """Have a host boot again; return when it is up."""
-
-        def boot_id() -> str:
-            try:
-                return host.run("cat", "/proc/sys/kernel/random/boot_id")
-            except FleetError:
-                return ""  # it is off
-
-        before = boot_id()
-        host.run("systemctl", "reboot", "--no-block")
-        eventually(lambda: boot_id() not in ("", before), LIMIT, f"{host} boots again")
-        host.wait_until_up()
+    # Connections
 
     def control_masters(self, host: Host) -> list[int]:
         """The ssh processes that hold the connection to a host."""

@@ -161,7 +161,7 @@ def test_processes(scene: Scene, table: Table) -> None:
 
 
 def test_reboot(scene: Scene, table: Table) -> None:
-    table.row("batch: reboot", lost_by_boot(scene, lambda: scene.reboot(scene.first)))
+    table.row("batch: reboot", lost_by_boot(scene, scene.first.reboot))
 
 
 def test_power_cut(scene: Scene, table: Table) -> None:

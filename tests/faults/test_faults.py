@@ -91,7 +91,7 @@ def test_reboot(scene: Scene, table: Table) -> None:
     launches = scene.start()
     host = scene.first
     run = scene.wait(launches)
-    scene.reboot(host)
+    host.reboot()
     returned = time.monotonic()
     known = scene.known(host, *NAMES) - returned
     assert known < 15

@@ -125,6 +125,15 @@ class Host:
             run("ip", "link", "delete", self.interface)
         eventually(self._groups_are_gone, 30, f"the control groups of {self.name} are empty")
 
+    def reboot(self) -> None:
+        """Have it boot again; returns when it is up."""
+        before = self._init()
+        self.run("systemctl", "reboot", "--no-block")
+        # Seen from outside: systemd stops all processes before it ends them, and nsenter would stop with the one that
+        # it looks after, and never go on.
+        eventually(lambda: self._init() not in (None, before), BOOT_LIMIT, f"{self.name} boots again")
+        self.wait_until_up()
+
     @property
     def _groups(self) -> list[Path]:
         """The host's control groups, in each of the hierarchies that systemd uses."""

@@ -88,7 +88,7 @@ def test_nothing_else_is_the_id_of_a_batch(directory: JobDirectory, name: t.Any)
     assert os.listdir(directory.path) == []
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(st.text(alphabet="aZ0_.:@+-/\\\n\0 ~*", max_size=6) | st.text(max_size=6))
 def test_the_id_of_a_batch_is_always_the_plain_name_of_a_file(name: str) -> None:
     if _batch_folder.is_batch_id(name):

@@ -8,7 +8,7 @@ import math
 import typing as t
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.inflight.jobs.plugins.module_utils._pool import Limits
@@ -123,6 +123,7 @@ def test_a_part_of_the_jobs_is_the_failure_with_which_it_is_reached(
     assert options(on_failure="drain", max_failures=max_failures).limits(jobs)["max_failures"] == number
 
 
+@settings(deadline=None, max_examples=50)
 @given(part=st.integers(1, 100), jobs=st.integers(1, 1000))
 def test_a_part_of_the_jobs_can_always_be_reached(part: int, jobs: int) -> None:
     number = options(on_failure="drain", max_failures=f"{part}%").limits(jobs)["max_failures"]

@@ -11,7 +11,7 @@ import typing as t
 import zlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.inflight.jobs.plugins.plugin_utils import _launching
@@ -105,6 +105,7 @@ def test_under_no_log_no_names_and_items_stay_on_the_host() -> None:
     assert (message["jobs"][0]["name"], message["jobs"][0]["item"]) == (None, None)
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3)))
 def test_every_item_arrives_as_it_is(item: object) -> None:
     assert read(ordered(job("x", item=item)))["jobs"][0]["item"] == item
@@ -173,6 +174,7 @@ def test_without_items_durations_go_by_the_names_of_the_jobs() -> None:
     )
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=8))
 def test_every_job_is_started_once(durations: list[int]) -> None:
     jobs = [job(str(place), place) for place in range(len(durations))]
