@@ -86,6 +86,9 @@ class Bench:
         """Jobs that all run at once."""
         count = self._items // 2
         _begin_table(f"{count} x `sleep 2` at once", "method", "seconds", "runs")
+        # What nobody can go below: a playbook of one plain task, its connection and its module.
+        floor = [self._host.run(LOOP, ["sleep 2"]) for dummy in range(self._runs)]
+        _row("one `sleep 2`, for comparison", _cell(floor), len(floor))
         methods = {BATCH: self._runs, MITOGEN_ASYNC: self._runs, ASYNC: self._slow_runs}
         medians = self._side_by_side(["sleep 2"] * count, methods, concurrency=count)
         return [Goal(f"{count} x `sleep 2` at once", "4 s", f"{medians[BATCH]:.2f} s")]
