@@ -196,7 +196,9 @@ class _Server:
             waited_for: list[t.Any] = [self._woken, *([self._orders] if self._orders else [])]
             ready = select.select(waited_for, (), ())[0]
             if self._orders in ready and self._orders is not None:
-                data = self._orders.recv(65536)
+                data = b""
+                with contextlib.suppress(ConnectionError):  # the supervisor went before it heard all that we told it
+                    data = self._orders.recv(65536)
                 if not data:
                     self._orders.close()
                     self._orders = None

@@ -247,6 +247,12 @@ def test_a_zygote_leaves_when_it_is_let_go(start: Start) -> None:
     assert start().over() == 0
 
 
+def test_a_zygote_leaves_in_peace_when_nobody_heard_what_it_told(start: Start) -> None:
+    talk = start()
+    assert select.select([talk.zygote.socket], (), (), 20)[0]  # it is ready, and has said so
+    assert talk.over() == 0
+
+
 def test_a_zygote_that_is_let_go_waits_for_its_jobs(ground: Ground, start: Start, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     ground.payload(shell_payload())
