@@ -158,12 +158,13 @@ def _set_up(
     _be_nice(order["nice"], order["io_class"])
     limits = order["limits"]
     limits["window"] = _window(limits["window"])
-    folder.make({"id": order["id"], "grace": limits["grace"], "jobs": jobs})
+    own = [index for index in order["order"] if _batch_folder.number_of(jobs[index]["jid"]) == folder.number]
+    told = {"id": order["id"], "grace": limits["grace"], "timeout": limits["timeout"], "order": own, "jobs": jobs}
+    folder.make(told)
     errors = os.open(folder.file("supervisor.err"), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     os.dup2(errors, 2)
     os.close(errors)
     folder.supervise()
-    own = [index for index in order["order"] if _batch_folder.number_of(jobs[index]["jid"]) == folder.number]
     for index in own:
         directory.create_marker(jobs[index]["jid"])
     payloads = [
@@ -247,7 +248,7 @@ def _replace(folder: BatchFolder, directory: _jobs.JobDirectory, name: str) -> N
     # Jobs whose supervisor was killed: now this process is the one that says what becomes of them.
     lock = folder.supervise()
     try:
-        trees = {jid: _processes.Tree(pid) for jid, pid in _left_behind(folder, directory).items()}
+        trees = {jid: _processes.Tree(pid, jid) for jid, pid in _left_behind(folder, directory).items()}
         attempts = [_attempt.Attempt(directory, folder, jid, 1, True) for jid in trees]
         for attempt in attempts:
             attempt.stop()

@@ -188,7 +188,7 @@ class Pool:
             running = self._running[event.place]
             self._ordered.discard(event.place)
             if event.kind == "started":
-                running.tree = _processes.Tree(int(event.value))
+                running.tree = _processes.Tree(int(event.value), self._batch.jobs[event.place].jid)
                 if self._limits.timeout:
                     running.due = self._clock() + self._limits.timeout
             elif running.sentence is None or event.value != _attempt.STOPPED:

@@ -16,15 +16,20 @@ import typing as t
 # The command line of async_wrapper reads "... async_wrapper.py j<digits> <limit> ..." on every ansible-core.
 _WRAPPER = "async_wrapper.py"
 
+# Tells every process of a job of a batch which job it is; children inherit it, wherever they go.
+TAG = "INFLIGHT_JOB"
+_MAX_ENVIRONMENT = 1024 * 1024
+
 # Takes a command as a list; returns its exit code, standard output and standard error.
 RunCommand = t.Callable[..., t.Tuple[int, str, str]]
 
 
 class Process(t.NamedTuple):
-    """One living process. started: moment of its start on the boot clock; None where /proc does not exist."""
+    """One living process. user: id of its user, None where it was not asked for. started: moment of its start on the
+    boot clock; None where /proc does not exist."""
 
     pid: int
-    user: int
+    user: int | None
     started: float | None
 
 
@@ -140,6 +145,19 @@ def _job_of(arguments: list[str]) -> str:
     return ""
 
 
+def limit_of(arguments: list[str]) -> float | None:
+    """The time limit in the arguments of async_wrapper, in seconds: the one behind the job id."""
+    for program, dummy_jid, limit in zip(arguments, arguments[1:], arguments[2:]):
+        if program.endswith(_WRAPPER):
+            return float(limit) if limit.isdigit() and len(limit) < 12 else None
+    return None
+
+
+def is_ansibles(arguments: list[str]) -> bool:
+    """Whether a process was started by Ansible for itself, and is not the program that a job runs."""
+    return any(argument.endswith(_WRAPPER) or "AnsiballZ_" in argument for argument in arguments[:3])
+
+
 def _proc_table() -> t.Iterator[tuple[Process, list[str]]]:
     """Every visible living process that runs async_wrapper, with its arguments."""
     for name in os.listdir("/proc"):
@@ -208,17 +226,21 @@ def _proc_shows_all() -> bool:
 
 
 class Tree:
-    """The processes of one job of a batch: the session that its first process leads, and all descendants of that.
+    """The processes of one job of a batch: the session that its first process leads, those of ours that have its id in
+    their environment (a daemon has left the session and its parents), and all descendants of these.
 
     Who was seen once is remembered with the moment of its start, so that no signal goes to a stranger with its pid.
     """
 
-    def __init__(self, leader: int) -> None:
+    def __init__(self, leader: int, jid: str) -> None:
         """
         :param leader: pid of the job's first process, which has not been waited for yet.
+        :param jid: the id of the job.
         """
         self._leader = leader
+        self._tag = f"{TAG}={jid}".encode()
         self._known: dict[int, float] = {}
+        self._strangers: dict[int, float] = {}
         self._stage = 0
 
     def look(self) -> bool:
@@ -226,16 +248,22 @@ class Tree:
         self._known = {pid: started for pid, started in self._known.items() if _start_of(pid) == started}
         if not os.path.exists("/proc/self/stat"):
             return _group_lives(self._leader)
-        table = dict(_session_table())
-        members = set(self._known)
-        # The kernel gives the number of a session to nobody else as long as anybody is in it.
-        members.update(pid for pid, (dummy, session, dummy2) in table.items() if session == self._leader)
-        more = members
-        while more:
-            more = {pid for pid, (parent, dummy, dummy2) in table.items() if parent in members} - members
-            members = members | more
-        self._known = {pid: table[pid][2] for pid in members if pid in table and pid != os.getpid()}
+        processes = table()
+        members = family(processes, {self._leader}, self._known.keys() | self._tagged(processes))
+        self._known = {pid: processes[pid].started for pid in members if pid in processes and pid != os.getpid()}
         return bool(self._known)
+
+    def _tagged(self, processes: t.Mapping[int, Row]) -> set[int]:
+        """Those that carry the id of the job; anybody can do that, so only those that belong to us."""
+        found = set()
+        for pid, row in processes.items():
+            if pid in self._known or self._strangers.get(pid) == row.started:
+                continue
+            if self._tag in _environment_of(pid) and owner(pid) == os.geteuid():
+                found.add(pid)
+            else:
+                self._strangers[pid] = row.started
+        return found
 
     def ask_to_end(self) -> None:
         """Send SIGTERM to those that the last look saw, but to the first process only when it is alone; call this after
@@ -280,10 +308,58 @@ def _group_lives(group: int) -> bool:
     return True
 
 
-def _session_table() -> t.Iterator[tuple[int, tuple[int, int, float]]]:
-    """Every visible living process: pid, and pid of its parent, its session, its start on the boot clock."""
-    for name in os.listdir("/proc"):
+class Row(t.NamedTuple):
+    """One line of the process table: pid of the parent, number of the session, start on the boot clock, CPU time in
+    seconds with that of children that have ended, resident memory in bytes."""
+
+    parent: int
+    session: int
+    started: float
+    cpu: float
+    memory: int
+
+
+def table() -> dict[int, Row]:
+    """Every visible living process, by its pid; empty where /proc does not exist."""
+    found = {}
+    second, page = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
+    names = os.listdir("/proc") if os.path.exists("/proc/self/stat") else ()
+    for name in names:
         if name.isdigit():
             fields = _stat_of(int(name))
             if fields:
-                yield int(name), (int(fields[1]), int(fields[3]), _started(fields))
+                cpu = sum(map(int, fields[11:15])) / second
+                memory = int(fields[21]) * page
+                found[int(name)] = Row(int(fields[1]), int(fields[3]), _started(fields), cpu, memory)
+    return found
+
+
+def family(processes: t.Mapping[int, Row], sessions: t.Container[int], known: t.Iterable[int] = ()) -> set[int]:
+    """The pids of all processes that are in these sessions, or known, and of all that descend from those."""
+    # The kernel gives the number of a session to nobody else as long as anybody is in it.
+    members = {pid for pid, row in processes.items() if row.session in sessions}.union(known)
+    more = members
+    while more:
+        more = {pid for pid, row in processes.items() if row.parent in members} - members
+        members = members | more
+    return members
+
+
+def _environment_of(pid: int) -> list[bytes]:
+    """The environment that a process was started with; empty when it has ended, or is none of ours."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return file.read(_MAX_ENVIRONMENT).split(b"\0")
+    except OSError:
+        return []
+
+
+def command_line(pid: int) -> list[str]:
+    """The program of a process and its arguments; empty when it has ended, or where /proc does not exist."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            text = file.read(65536).decode("utf-8", "replace")
+    except OSError:
+        return []
+    # A process that has ended, and was not collected, has nothing there.
+    return text.rstrip("\0").split("\0") if text else []

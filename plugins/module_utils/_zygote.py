@@ -26,7 +26,7 @@ import time
 import traceback
 import typing as t
 
-from ansible_collections.inflight.jobs.plugins.module_utils import _attempt, _batch_folder, _jobs
+from ansible_collections.inflight.jobs.plugins.module_utils import _attempt, _batch_folder, _jobs, _processes
 
 # Read by the interpreter or the C library when a process starts: a job that sets one of them needs a new process.
 _READ_AT_START = ("PYTHON", "LD_", "LC_", "LANG", "MALLOC_", "DYLD_")
@@ -305,7 +305,7 @@ class _Server:
             os.close(fd)
         attempt.begin()
         pid = os.getpid()
-        os.environ.update(job.environment)
+        os.environ.update(job.environment, **{_processes.TAG: job.jid})
         if hasattr(time, "tzset"):
             time.tzset()
         tempfile.tempdir = None

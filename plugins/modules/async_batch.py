@@ -233,7 +233,9 @@ notes:
     jobs can read them. With C(no_log) on the task, names and items are not.
   - A job that sets C(LANG), C(LC_*), C(LD_*) or C(PYTHON*) in its C(environment) is started in an interpreter of its
     own.
-  - When a job has ended, processes that it left in the background live on.
+  - Each job finds its id in the environment variable C(INFLIGHT_JOB). By that, and by their session, its processes are
+    found when it is ended; a program that a job starts in the background belongs to it.
+  - When a job has ended by itself, processes that it left in the background live on.
   - A job that was killed is V(lost). When its supervisor on the host was killed, jobs that run end by themselves, and
     those that have not started are V(lost).
 seealso:

@@ -14,7 +14,7 @@ import typing as t
 import pytest
 
 from ...support import Outcome
-from .conftest import BatchSandbox, batch_task, lines_of
+from .conftest import BatchSandbox, batch_task, is_alive, lines_of
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -92,6 +92,8 @@ def test_a_timeout_ends_the_whole_tree_of_a_job(sandbox: BatchSandbox) -> None:
         # The shell goes at once; what it has started is in a session of its own, and deaf.
         "session": f"""setsid sh -c "trap '' TERM; {HANG}; {HANG}" & wait""",
         "session that listens": f"""setsid sh -c 'trap "touch {folder}/heard; exit" TERM; {SPIN}' & wait""",
+        # A daemon: neither in the session nor a descendant any more. It carries the id of the job.
+        "daemon": f"setsid sh -c 'sh -c \"echo \\$\\$ > {folder}/daemon; {HANG}\" &'; {HANG}",
         "stopped": f"trap 'touch {folder}/woken; exit' TERM; kill -STOP $$; {HANG}",
         "stopped and deaf": "trap '' TERM; kill -STOP $$; " + HANG,
         "tidy": f"trap 'echo tidying up; sleep 0.5; touch {folder}/tidied; exit' TERM; {SPIN}",
@@ -121,7 +123,8 @@ def test_a_timeout_ends_the_whole_tree_of_a_job(sandbox: BatchSandbox) -> None:
     # Those that listen are not made to wait for the end of the grace; the deaf ones have all of it.
     assert 3 <= found["simple"]["elapsed"] < found["deaf children"]["elapsed"]
     assert all(found[name]["elapsed"] >= 6 for name in ("deaf children", "session", "stopped and deaf"))
-    assert outcome.result("tree")["summary"]["timed_out"] == 8
+    assert outcome.result("tree")["summary"]["timed_out"] == 9
+    assert not is_alive(int((folder / "daemon").read_text(encoding="ascii")))
 
     outcome = queue.outcome()
     assert outcome.rc == 0, outcome.output

@@ -172,7 +172,7 @@ class World:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(_zygote, "Zygote", lambda batch, warm: Zygote(self, warm))
-            patch.setattr(_processes, "Tree", lambda pid: Tree(self, pid))
+            patch.setattr(_processes, "Tree", lambda pid, dummy_jid: Tree(self, pid))
             patch.setattr(_processes, "is_alive", lambda said: said is not None and self.processes[said[0]].lives)
             patch.setattr(_pool, "select", types.SimpleNamespace(select=self.select))
             nothing = types.SimpleNamespace(

@@ -387,7 +387,7 @@ def child(*steps: Callable[[], object]) -> None:
 def job(*steps: Callable[[], object]) -> Iterator[tuple[int, Tree]]:
     """The first process of a job, which does this, and the tree that it is the first process of."""
     pid = lead(*steps)
-    tree = Tree(pid)
+    tree = Tree(pid, "j4711.0")
     try:
         yield pid, tree
     finally:
@@ -435,6 +435,60 @@ def test_who_was_seen_once_belongs_to_the_job_for_ever() -> None:
         exit_code(pid)  # now its child is a child of init, and in a session of its own
         assert tree.look()
         assert set(tree._known) == others
+
+
+def daemon(environment: dict[str, str]) -> None:
+    """Start a program that leaves the session and its parents, as daemons do; return when it runs."""
+    running, tell = os.pipe()
+
+    def body() -> None:
+        os.setsid()
+        if os.fork() == 0:
+            # This end of the pipe closes when the program begins.
+            os.execvpe("sleep", ["sleep", str(FOREVER)], {**os.environ, **environment})
+
+    assert exit_code(fork(body)) == 0
+    os.close(tell)
+    assert os.read(running, 1) == b""
+    os.close(running)
+
+
+@needs_proc
+def test_a_daemon_that_carries_the_id_belongs_to_the_job() -> None:
+    with job(lambda: daemon({"INFLIGHT_JOB": "j4711.0"})) as (pid, tree):
+        assert tree.look()
+        (found,) = set(tree._known) - {pid}
+        assert _processes.command_line(found) == ["sleep", str(FOREVER)]
+
+
+@needs_proc
+@pytest.mark.parametrize("jid", ["j4711.01", "j4711", "j14711.0", ""])
+def test_a_daemon_with_another_id_does_not_belong_to_the_job(jid: str) -> None:
+    carried = {"INFLIGHT_JOB": jid, "OTHER": "INFLIGHT_JOB=j4711.0"}
+    with job(lambda: daemon(carried)) as (pid, tree), job(lambda: None) as (dummy, other):
+        other._tag = f"INFLIGHT_JOB={jid}".encode()
+        other.look()
+        tree.look()
+        assert set(tree._known) == {pid}
+        assert len(other._known) == 2
+
+
+@needs_proc
+@pytest.mark.skipif(US != 0, reason="only root can have processes of another user")
+def test_a_daemon_of_somebody_else_does_not_belong_to_the_job_whatever_it_carries() -> None:
+    with job(lambda: None) as (pid, tree):
+        stranger = lead(lambda: os.setuid(65534), lambda: daemon({"INFLIGHT_JOB": "j4711.0"}))
+        try:
+            tree.look()
+            assert set(tree._known) == {pid}
+        finally:
+            os.kill(stranger, signal.SIGKILL)
+            exit_code(stranger)
+            strangers = [
+                one for one in _processes.table() if b"INFLIGHT_JOB=j4711.0" in _processes._environment_of(one)
+            ]
+            for one in strangers:
+                os.kill(one, signal.SIGKILL)
 
 
 def test_other_processes_do_not_belong_to_the_job() -> None:
@@ -531,6 +585,136 @@ def test_without_proc_a_group_that_we_may_not_signal_lives(monkeypatch: pytest.M
 
     monkeypatch.setattr(os.path, "exists", lambda path: False)
     monkeypatch.setattr(os, "killpg", forbidden)
-    tree = Tree(os.getpid())
+    tree = Tree(os.getpid(), "j4711.0")
     assert tree.look()
     tree.kill()
+
+
+# The process table
+
+
+@needs_proc
+def test_the_table_tells_of_each_process_whose_child_it_is_and_what_it_uses() -> None:
+    tick = 1 / os.sysconf("SC_CLK_TCK")
+    with living_process(os.setsid) as leader, living_process() as other:
+        found = _processes.table()
+        assert (found[leader].parent, found[leader].session) == (os.getpid(), leader)
+        assert (found[other].parent, found[other].session) == (os.getpid(), os.getsid(0))
+        assert found[leader].started == pytest.approx(_processes.identity(leader)[1], abs=tick)
+        assert found[leader].memory > 0
+    used = os.times()
+    # With the time of children that have ended.
+    assert found[os.getpid()].cpu == pytest.approx(sum(used[:4]), abs=2)
+    assert found[os.getpid()].cpu <= _processes.table()[os.getpid()].cpu
+
+
+@needs_proc
+def test_the_table_has_no_zombies() -> None:
+    pid = fork(lambda: None)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # a zombie from here on
+    assert pid not in _processes.table()
+    assert exit_code(pid) == 0
+
+
+def test_without_proc_the_table_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os.path, "exists", lambda path: False)
+    assert _processes.table() == {}
+
+
+def row(parent: int, session: int) -> _processes.Row:
+    return _processes.Row(parent, session, started=1.0, cpu=0.0, memory=0)
+
+
+def test_a_family_is_sessions_and_those_who_are_known_with_all_that_descend_from_them() -> None:
+    processes = {
+        1: row(0, 1),
+        10: row(1, 10),
+        11: row(10, 10),
+        12: row(11, 12),  # made a session of its own
+        13: row(12, 12),
+        14: row(1, 10),  # its parent has ended
+        20: row(1, 20),
+        21: row(20, 20),
+        22: row(21, 22),
+    }
+    assert _processes.family(processes, {10}) == {10, 11, 12, 13, 14}
+    assert _processes.family(processes, (), (21,)) == {21, 22}
+    assert _processes.family(processes, {10}, (22,)) == {10, 11, 12, 13, 14, 22}
+    assert _processes.family(processes, ()) == set()
+    assert _processes.family({}, {10}) == set()
+
+
+def test_a_family_that_goes_in_circles_is_found_all_the_same() -> None:
+    """The table is not read in one moment: a pid in it may be that of two processes."""
+    assert _processes.family({1: row(2, 5), 2: row(1, 6)}, {5}) == {1, 2}
+
+
+@given(
+    st.dictionaries(st.integers(1, 30), st.builds(row, st.integers(0, 30), st.integers(0, 5))),
+    st.sets(st.integers(1, 5)),
+)
+@settings(deadline=None)
+def test_a_family_is_closed(processes: dict[int, _processes.Row], sessions: set[int]) -> None:
+    found = _processes.family(processes, sessions)
+    assert found <= processes.keys()
+    for pid, one in processes.items():
+        assert (pid in found) is (one.session in sessions or one.parent in found)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "limit"),
+    [
+        (["python3", "/x/async_wrapper.py", "j123", "60", "/x/AnsiballZ_command.py", "_"], 60.0),
+        (["/x/async_wrapper.py", "j123", "0"], 0.0),
+        (["python3", "/x/async_wrapper.py", "j123"], None),
+        (["python3", "/x/async_wrapper.py", "j123", "soon"], None),
+        (["python3", "/x/async_wrapper.py", "j123", "-5"], None),
+        (["python3", "/x/async_wrapper.py", "j123", "1" * 400], None),
+        (["python3", "/x/AnsiballZ_command.py", "j123", "60"], None),
+        ([""], None),
+        ([], None),
+    ],
+)
+def test_the_time_limit_is_the_argument_behind_the_job_id(arguments: list[str], limit: float | None) -> None:
+    assert _processes.limit_of(arguments) == limit
+
+
+@given(st.lists(st.text(max_size=5) | st.just("async_wrapper.py"), max_size=5))
+@settings(deadline=None)
+def test_the_time_limit_in_any_arguments_is_a_number_or_none(arguments: list[str]) -> None:
+    limit = _processes.limit_of(arguments)
+    assert limit is None or limit >= 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["python3", "/x/async_wrapper.py", "j123", "60"], True),
+        (["/usr/bin/python3", "/root/.ansible/tmp/x/AnsiballZ_command.py"], True),
+        (["/usr/bin/python3", "-u", "/root/.ansible/tmp/x/AnsiballZ_command.py"], True),
+        (["/bin/sh", "-c", "pg_dump users"], False),
+        (["cp", "a", "b", "AnsiballZ_command.py"], False),
+        (["sleep", "100"], False),
+        ([], False),
+    ],
+)
+def test_what_ansible_starts_for_itself_is_known_by_its_first_arguments(arguments: list[str], expected: bool) -> None:
+    assert _processes.is_ansibles(arguments) is expected
+
+
+@needs_proc
+def test_the_command_line_is_that_of_the_process(start: Start) -> None:
+    process = start("j123", "60", "", "ü b")
+    found = _processes.command_line(process.pid)
+    assert found[0] == "/bin/sh"
+    assert found[2:] == [own("j123"), "60", "", "ü b"]
+    end(process)
+    assert _processes.command_line(process.pid) == []
+
+
+@needs_proc
+def test_a_zombie_has_no_command_line() -> None:
+    pid = fork(lambda: None)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert _processes.command_line(pid) == []
+    assert exit_code(pid) == 0
