@@ -33,6 +33,10 @@ class BatchError(Exception):
     """A batch cannot be started or found; the message says why and what to do."""
 
 
+class NoSuchBatch(BatchError):
+    """There is no batch of this name."""
+
+
 def is_batch_id(value: object) -> bool:
     """Whether value can name a batch, and so is safe as the name of a file."""
     return isinstance(value, str) and _ID.fullmatch(value) is not None
@@ -186,6 +190,31 @@ class BatchFolder:
     def _open(self, name: str, flags: int) -> int:
         return os.open(self.file(name), flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
+    def changed_at(self) -> float | None:
+        """When a file was last made or deleted in the folder, in seconds of the epoch; None without a folder."""
+        try:
+            return os.lstat(self.path).st_mtime
+        except OSError:
+            return None
+
+    def files(self, jids: t.Container[str] | None = None) -> dict[str, int]:
+        """Names and sizes in bytes of the files in the folder.
+
+        :param jids: only those that belong to one of these jobs, such as what they printed.
+        """
+        found = {}
+        with contextlib.suppress(OSError), os.scandir(self.path) as entries:
+            for entry in entries:
+                if jids is None or entry.name.rpartition(".")[0] in jids:
+                    with contextlib.suppress(OSError):
+                        found[entry.name] = entry.stat(follow_symlinks=False).st_size
+        return found
+
+    def delete_file(self, name: str) -> None:
+        """Delete a file in the folder of a batch that has ended."""
+        with contextlib.suppress(OSError):
+            os.unlink(self.file(name))
+
     def delete(self) -> None:
         """Delete the folder of a batch that has ended."""
         if self.exists():
@@ -238,6 +267,14 @@ class BatchId:
         os.close(self._fd)
 
 
+def numbers(directory: str) -> set[str]:
+    """The numbers of all batches that have a folder in a job directory."""
+    try:
+        return {name for name in os.listdir(os.path.join(directory, FOLDER)) if _NUMBER.fullmatch(name)}
+    except OSError:
+        return set()
+
+
 def find(directory: str, name: str) -> BatchFolder:
     """The last batch of this name.
 
@@ -251,7 +288,7 @@ def find(directory: str, name: str) -> BatchFolder:
             folder = batch_id.latest()
         if folder is not None:
             return folder
-    raise BatchError(f"there is no batch {name!r} in the job directory {directory}")
+    raise NoSuchBatch(f"there is no batch {name!r} in the job directory {directory}")
 
 
 def _is_job(value: object) -> bool:

@@ -7,12 +7,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import time
 import typing as t
 
-from ansible_collections.inflight.jobs.plugins.module_utils import _batch_folder, _jobs, _notify, _processes
+from ansible_collections.inflight.jobs.plugins.module_utils import _batch_folder, _jobs, _notify, _processes, _removal
+from ansible_collections.inflight.jobs.plugins.module_utils._living import Job, Living
 
 # How often to see whether the jobs live, and to look at files that changed in a way that inotify does not see (on a
 # network file system).
@@ -26,47 +25,6 @@ BLIND_LOOK_EVERY = 0.1
 LOOK_SHARE = 0.005
 # One check brings so many bytes of results at the most (and at least one result): the others follow with the next.
 MAX_REPORT_BYTES = 8 * 1024 * 1024
-
-
-class Job:
-    """One job that is waited for.
-
-    directory: its job directory. places: where that stands in the request, which may name one directory in two ways.
-    began: moment of its start on the boot clock and as an ISO 8601 string, once it was seen running. look: what the
-    last look at its file found. folder: of the batch that it belongs to, if any.
-    """
-
-    def __init__(
-        self,
-        directory: _jobs.JobDirectory,
-        place: int,
-        jid: str,
-        began: list[t.Any] | None,
-        folder: _batch_folder.BatchFolder | None = None,
-    ) -> None:
-        self.directory = directory
-        self.folder = folder
-        self.gone = False
-        self.places = [place]
-        self.jid = jid
-        self.began = began
-        self.look = _jobs.JobFile(_jobs.RUNNING)
-        self._signature: tuple[int, int, int] | None = (0, 0, 0)
-
-    def read(self) -> None:
-        """Look at the job file, unless it is still the one that was read before."""
-        signature = self.directory.signature(self.jid)
-        if self.look.settling or signature is None or signature != self._signature:
-            self._signature = signature
-            self.look = self.directory.read(self.jid)
-
-    @property
-    def has_result(self) -> bool:
-        return self.look.text is not None
-
-    def users(self) -> set[int]:
-        """Whose processes can be this job's."""
-        return {os.geteuid()}.union(user for user in (self.look.owner, self.directory.owner) if user is not None)
 
 
 class Check:
@@ -89,14 +47,13 @@ class Check:
         self.enough = False
         self.full = False
         self.vanished = False
-        self.processes = _processes.JobProcesses(run_command)
+        self._living = Living(run_command)
         self.pending: dict[tuple[str, str], Job] = {}
-        self.folders: dict[tuple[str, str], _batch_folder.BatchFolder | None] = {}
 
     def run(self) -> dict[str, t.Any]:
         """Do what the request asks for, and answer when there is news or the hold is over."""
         started = time.monotonic()
-        _delete(self.request.get("delete", ()))
+        _removal.delete(self.request.get("delete", ()))
         batch = self._find_batch()
         paths = self._open()
         # Watch first, look then: nothing that happens in between is missed.
@@ -134,12 +91,6 @@ class Check:
         wanted["jobs"] = {job["jid"]: None for job in jobs}
         return {"path": directory.path, "jobs": jobs}
 
-    def _folder(self, directory: _jobs.JobDirectory, jid: str) -> _batch_folder.BatchFolder | None:
-        key = (directory.path, _batch_folder.number_of(jid))
-        if key not in self.folders:
-            self.folders[key] = _batch_folder.BatchFolder.of_job(directory.path, jid)
-        return self.folders[key]
-
     def _open(self) -> list[str]:
         """Open the directories; in one that cannot be used, every job is unreadable for that reason."""
         paths = []
@@ -157,7 +108,7 @@ class Check:
             for jid, began in wanted["jobs"].items():
                 if not _jobs.is_job_id(jid):
                     raise ValueError(f"{jid!r} is no job id")
-                folder = self._folder(directory, jid)
+                folder = self._living.folder(directory, jid)
                 job = Job(directory, place, jid, began if self.same_boot else None, folder)
                 twin = self.pending.setdefault((directory.path, jid), job)
                 if twin is not job:
@@ -167,12 +118,13 @@ class Check:
     def _find(self) -> None:
         """Take every job of the directory that runs, whoever started it; ones that are long dead are none of ours."""
         directory = _jobs.JobDirectory(self.request["directories"][0]["path"])
-        jobs = {jid: Job(directory, 0, jid, None, self._folder(directory, jid)) for jid in directory.running()}
+        folder_of = self._living.folder
+        jobs = {jid: Job(directory, 0, jid, None, folder_of(directory, jid)) for jid in directory.running()}
         for job in jobs.values():
             job.read()
-        living = self._living(jobs)
+        living = self._living.among(jobs)
         for jid, job in jobs.items():
-            if jid in living or job.has_result or not self._can_know(job):
+            if jid in living or job.has_result or not self._living.can_know(job):
                 self.pending[directory.path, jid] = job
 
     def _hold(self, notifier: _notify.Notifier) -> None:
@@ -216,11 +168,12 @@ class Check:
         self.vanished = False
         if not self.pending or self.full:
             return
-        living = self._living({job.jid: job for job in self.pending.values()})
+        living = self._living.among({job.jid: job for job in self.pending.values()})
         for job in list(self.pending.values()):
             if job.jid in living:
                 job.gone = False
-                self._began(job, living[job.jid])
+                process = living[job.jid]
+                job.note_start(process.started if process else None)
                 continue
             if job.folder and not job.gone and job.folder.supervisor() is not None:
                 job.gone = self.vanished = True  # what became of it may be about to be written: look once more
@@ -232,49 +185,12 @@ class Check:
                 self._end(job)
             elif job.look.process != before:
                 continue  # it was started again meanwhile
-            elif not job.look.settling and self._can_know(job):
+            elif not job.look.settling and self._living.can_know(job):
                 reason = "its supervisor died" if job.look.state == _jobs.QUEUED else "no process and no result"
                 job.look = job.look._replace(state=_jobs.LOST, reason=reason)
                 self._end(job)
             else:
-                self._began(job, None)
-
-    def _living(self, jobs: dict[str, Job]) -> dict[str, float | None]:
-        """Those of the jobs that live, or wait for their turn; with the start of their process on the boot clock."""
-        # The folder may have been deleted; the job file says it as well.
-        of_batches = {
-            jid: job for jid, job in jobs.items() if (job.folder or job.look.process) and not job.look.settling
-        }
-        others = jobs.keys() - of_batches.keys()
-        found: dict[str, float | None] = {
-            jid: process.started
-            for jid, process in self.processes.living(others, lambda jid: jobs[jid].users()).items()
-        }
-        supervised: dict[_batch_folder.BatchFolder, bool] = {}
-        for jid, job in of_batches.items():
-            queued = job.look.state == _jobs.QUEUED
-            if not queued and _processes.is_alive(job.look.process):
-                found[jid] = t.cast("list[t.Any]", job.look.process)[1] or None
-            elif job.folder and (queued or job.folder.is_stopped(jid)):
-                if job.folder not in supervised:
-                    supervised[job.folder] = job.folder.supervisor() is not None
-                if supervised[job.folder]:
-                    found[jid] = None
-        return found
-
-    def _can_know(self, job: Job) -> bool:
-        """Whether we would see a process of this job if there were one."""
-        return self.processes.sees_all or job.look.owner == os.geteuid()
-
-    def _began(self, job: Job, started: float | None) -> None:
-        """Remember when a job that runs was started: when its process was, else when its job file was written."""
-        if job.began is None and job.look.state != _jobs.QUEUED:
-            now, wall = _processes.boot_clock(), time.time()
-            if started is None:
-                if job.look.modified is None:
-                    return
-                started = now - max(0.0, wall - job.look.modified)
-            job.began = [started, _jobs.iso(wall - (now - started))]
+                job.note_start(None)
 
     def _end(self, job: Job) -> None:
         """Take a job out of those that are waited for, and report how it ended."""
@@ -299,10 +215,8 @@ class Check:
                 fields["elapsed"] = round(max(0.0, now - ago - job.began[0]), 3)
         if job.folder is not None:
             # Its supervisor was there from beginning to end, and knows better.
-            logged = job.folder.logged(job.jid)
-            fields.update(
-                (key, logged[key]) for key in ("started_at", "ended_at", "elapsed", "attempts") if key in logged
-            )
+            logged = job.logged()
+            fields.update(logged)
             if not logged and job.look.process and job.look.process[0]:
                 fields["attempts"] = 1
         for place in job.places:
@@ -314,21 +228,3 @@ class Check:
         self.full = self.bytes >= MAX_REPORT_BYTES
         failure = self.request["stop"] and state != _jobs.SUCCEEDED
         self.enough = self.enough or self.full or failure or len(self.ended) >= self.request["ends"]
-
-
-def _delete(jobs: t.Iterable[tuple[str, str]]) -> None:
-    """Delete job files, and the folders of batches of which no job file is left."""
-    directories: dict[str, _jobs.JobDirectory] = {}
-    folders: dict[tuple[str, str], _batch_folder.BatchFolder] = {}
-    for path, jid in jobs:
-        # In a directory that is refused nothing is touched; its jobs were reported as unreadable.
-        with contextlib.suppress(_jobs.JobDirectoryError):
-            directory = directories.get(path) or directories.setdefault(path, _jobs.JobDirectory(path))
-            if directory.delete(jid):
-                folder = _batch_folder.BatchFolder.of_job(directory.path, jid)
-                if folder is not None:
-                    folders[path, folder.number] = folder
-    for (path, dummy), folder in folders.items():
-        with contextlib.suppress(_batch_folder.BatchError):
-            if not any(directories[path].signature(job["jid"]) for job in folder.manifest()["jobs"]):
-                folder.delete()

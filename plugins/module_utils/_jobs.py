@@ -33,8 +33,15 @@ OPEN_STATES = frozenset((RUNNING, QUEUED))
 # A file that is not JSON, and was changed less than so many seconds ago, is taken for one that is still being written.
 SETTLED_AFTER = 5.0
 
+# What async_wrapper writes a result to before it is the job file; left there when it was killed just then.
+TEMPORARY = ".tmp"
+
 # A result that is larger than this is not read: it would have to be held several times over in memory on both sides.
 MAX_JOB_FILE_BYTES = 16 * 1024 * 1024
+
+# The years 1 and 9999.
+_FIRST_MOMENT = -62135596800.0
+_LAST_MOMENT = 253402300799.0
 
 _JOB_ID = re.compile(r"j?[0-9]+\.[0-9]+")
 _OPEN_KEYS = frozenset(("started", "finished", "ansible_job_id"))
@@ -117,7 +124,8 @@ def state_of_result(result: t.Mapping[str, t.Any]) -> str:
 
 def iso(moment: float) -> str:
     """Seconds of the epoch as an ISO 8601 UTC string with milliseconds."""
-    there = datetime.datetime.fromtimestamp(moment, datetime.timezone.utc)
+    # Some file systems keep times that no calendar has.
+    there = datetime.datetime.fromtimestamp(min(max(moment, _FIRST_MOMENT), _LAST_MOMENT), datetime.timezone.utc)
     return there.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -260,12 +268,8 @@ class JobDirectory:
 
     def running(self) -> list[str]:
         """Ids of all jobs whose job file says that they run or wait for their turn, oldest first."""
-        if self._fd is None:
-            return []
         found = []
-        for name in os.listdir(self._fd):
-            if not is_job_id(name):
-                continue
+        for name in self.ids():
             try:
                 # A job file that says no more than "running" is short: results need not be opened.
                 if os.stat(name, dir_fd=self._fd, follow_symlinks=False).st_size > 256:
@@ -276,6 +280,10 @@ class JobDirectory:
             if job_file.state in OPEN_STATES:
                 found.append((job_file.modified, name))
         return [name for dummy, name in sorted(found)]
+
+    def ids(self) -> list[str]:
+        """Ids of all jobs that have a job file, in no order."""
+        return [] if self._fd is None else [name for name in os.listdir(self._fd) if is_job_id(name)]
 
     def read(self, jid: str) -> JobFile:
         """Read one job file without following links and without trusting what it holds.
@@ -358,15 +366,28 @@ class JobDirectory:
             return None
         return found and (found.st_ino, found.st_mtime_ns, found.st_size)
 
-    def delete(self, jid: str) -> bool:
-        """Delete one job file, if it is a regular file of ours; True when it is gone by our hand."""
+    def own(self, jid: str, suffix: str = "") -> os.stat_result | None:
+        """What is known of a job file that is a regular file of ours; None of anything else, which is never deleted.
+
+        :param suffix: of a file beside the job file.
+        """
         if self._fd is None or not is_job_id(jid):
+            return None
+        try:
+            found = os.stat(jid + suffix, dir_fd=self._fd, follow_symlinks=False)
+        except OSError:
+            return None
+        return found if stat.S_ISREG(found.st_mode) and found.st_uid in (os.geteuid(), self.owner) else None
+
+    def delete(self, jid: str, suffix: str = "") -> bool:
+        """Delete one job file, if it is a regular file of ours; True when it is gone by our hand.
+
+        :param suffix: of a file beside the job file, which is deleted instead.
+        """
+        if self.own(jid, suffix) is None:
             return False
         try:
-            found = os.stat(jid, dir_fd=self._fd, follow_symlinks=False)
-            if not stat.S_ISREG(found.st_mode) or found.st_uid not in (os.geteuid(), self.owner):
-                return False
-            os.unlink(jid, dir_fd=self._fd)
+            os.unlink(jid + suffix, dir_fd=self._fd)
         except OSError:
             return False
         return True

@@ -84,7 +84,7 @@ class Contact:
             raise CheckFailed(one_line(ex)) from ex
         if response.get("unreachable"):
             raise OutOfReach(one_line(response.get("msg")))
-        if "ended" not in response:
+        if "took" not in response:
             # Not module_stdout: there could be results in it, which are not for everybody's eyes.
             reasons = (one_line(response.get("msg")), end_of(response.get("module_stderr")))
             # Core adds what was printed where that was no result.

@@ -13,16 +13,16 @@ import time
 import typing as t
 
 from ansible_collections.inflight.jobs.plugins.module_utils import _jobs
-from ansible_collections.inflight.jobs.plugins.plugin_utils import _contact, _results
+from ansible_collections.inflight.jobs.plugins.plugin_utils import _contact
 from ansible_collections.inflight.jobs.plugins.plugin_utils._registered import (
     Record,
     new_record,
     one_line,
-    set_result,
     shown,
     summary_of,
     with_state,
 )
+from ansible_collections.inflight.jobs.plugins.plugin_utils._reports import take_in
 from ansible_collections.inflight.jobs.plugins.plugin_utils._wait_options import BadOption, WaitOptions
 
 # How much longer than its hold a check may take before the host counts as out of reach: time to connect, to send the
@@ -286,7 +286,7 @@ class Wait:
             key = (paths.get(report["place"], self._async_dir), report["jid"])
             self._found(*key)
             for record in self._open.pop(key, ()):
-                _take_in(record, report)
+                take_in(record, report)
                 if self._judge:
                     self._judge(record)
                 self._watcher.ended(record)
@@ -340,34 +340,6 @@ def _records_of(jobs: list[dict[str, t.Any]]) -> list[Record]:
         name = job["name"] or job["jid"]
         records.append(new_record(job["jid"], _jobs.QUEUED, name=name, item=job["item"], attempts=0))
     return records
-
-
-def _take_in(record: Record, report: dict[str, t.Any]) -> None:
-    """Bring a record up to date with what the host reported of its job."""
-    state = report["state"]
-    if state not in _jobs.STATES or state in _jobs.OPEN_STATES:
-        state = _jobs.UNREADABLE
-    record["started_at"] = report.get("started_at")
-    record["ended_at"] = report.get("ended_at")
-    record["elapsed"] = report.get("elapsed")
-    record["attempts"] = report.get("attempts", max(record["attempts"], int(report.get("text") is not None)))
-    record["results_file"] = report.get("results_file") or record["results_file"]
-    if report.get("text") is None:
-        record["msg"] = report["reason"]
-        with_state(record, state)
-        return
-    try:
-        result = _results.decode(report["text"])
-    except (ValueError, RecursionError, AttributeError):
-        record["msg"] = "its result cannot be read"
-        with_state(record, _jobs.UNREADABLE)
-        return
-    set_result(record, result, state)
-    if record["elapsed"] is None and record["result"] is not None:
-        # It had ended before anybody looked; but command and shell say themselves how long they took.
-        record["elapsed"] = _results.duration(record["result"])
-        if record["elapsed"] is not None and record["ended_at"]:
-            record["started_at"] = _results.earlier(record["ended_at"], record["elapsed"])
 
 
 def result_of(wait: Wait, no_log: bool = False) -> dict[str, t.Any]:

@@ -24,7 +24,14 @@ from ansible.module_utils import basic
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.inflight.jobs.plugins.module_utils import _batch_folder, _check, _jobs, _notify, _processes
+from ansible_collections.inflight.jobs.plugins.module_utils import (
+    _batch_folder,
+    _check,
+    _jobs,
+    _living,
+    _notify,
+    _processes,
+)
 from ansible_collections.inflight.jobs.plugins.module_utils._batch_folder import BatchFolder
 from ansible_collections.inflight.jobs.plugins.module_utils._check import Check
 from ansible_collections.inflight.jobs.plugins.module_utils._jobs import JobDirectory
@@ -191,6 +198,7 @@ def host(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
 
     clock = types.SimpleNamespace(time=host.time, monotonic=lambda: host.now)
     monkeypatch.setattr(_check, "time", clock)
+    monkeypatch.setattr(_living, "time", clock)
     monkeypatch.setattr(_jobs, "time", clock)
     monkeypatch.setattr(_jobs.JobDirectory, "read", slow_read)
     monkeypatch.setattr(_processes, "JobProcesses", Processes)
