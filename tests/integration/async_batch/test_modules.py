@@ -77,7 +77,11 @@ def test_a_job_finds_everything_as_a_run_of_its_own_has_it_and_nothing_that_anot
     )
     assert outcome.rc == 0, outcome.output
     alone = outcome.result("Run it without a batch")["found"]
-    results = [job["result"] for job in batch_result(outcome)["jobs"]]
+    jobs = [*batch_result(outcome)["jobs"], *outcome.result("Run it with an environment")["jobs"]]
+    for job in jobs:
+        # Its own id is all that it finds beyond that.
+        assert job["result"]["found"]["environment"].pop("INFLIGHT_JOB") == job["ansible_job_id"]
+    results = [job["result"] for job in jobs[: len(batch_result(outcome)["jobs"])]]
     for result in results:
         assert result["warm"]
         assert result["found"] == alone
@@ -89,7 +93,7 @@ def test_a_job_finds_everything_as_a_run_of_its_own_has_it_and_nothing_that_anot
     assert not [folder for folder in folders if folder.exists()]
 
     own, others = [], []
-    for job in outcome.result("Run it with an environment")["jobs"]:
+    for job in jobs[len(results) :]:
         (own if job["result"]["warm"] else others).append((job["item"], job["result"]))
     assert [(item, result["at_import"]) for item, result in own] == [("a", "a"), ("b", "b")]
     for dummy, result in own:
