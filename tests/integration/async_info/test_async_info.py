@@ -166,7 +166,8 @@ def test_what_a_loop_registered_is_listed_in_its_order_and_with_its_names(sandbo
         ("0", "succeeded"),
     ]
     (job,) = jobs(outcome, "failed ones")
-    assert (job["item"], job["msg"]) == (3, "non-zero return code")
+    assert job["item"] == 3
+    assert "non-zero return code" in job["msg"]  # newer versions of core say a whole sentence
 
 
 def test_wrong_input_is_refused_in_one_clear_sentence(sandbox: BatchSandbox) -> None:
