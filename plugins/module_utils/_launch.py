@@ -11,7 +11,6 @@ import base64
 import contextlib
 import json
 import os
-import signal
 import socket
 import time
 import traceback
@@ -238,8 +237,7 @@ def _replace(folder: BatchFolder, directory: _jobs.JobDirectory, name: str) -> N
     if supervisor and _processes.owner(supervisor) == os.stat(folder.file("lock")).st_uid:
         with contextlib.suppress(OSError):
             os.close(os.open(folder.file(_pool.CANCEL), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(supervisor, signal.SIGTERM)
+        _processes.terminate(supervisor)
     until = time.monotonic() + grace + END_MARGIN
     while folder.supervisor() is not None:
         if time.monotonic() > until:

@@ -292,6 +292,11 @@ class Tree:
                 _signal(os.kill, pid, signal_number)
 
 
+def terminate(pid: int) -> None:
+    """Send SIGTERM to a process that the caller knows to be ours."""
+    _signal(os.kill, pid, signal.SIGTERM)
+
+
 def _signal(send: t.Callable[[int, int], None], pid: int, signal_number: int) -> None:
     # It may be gone, or have become somebody else (sudo), and then it is not ours to end.
     with contextlib.suppress(ProcessLookupError, PermissionError):
