@@ -339,6 +339,22 @@ def table() -> dict[int, Row]:
     return found
 
 
+def own_session(processes: t.Mapping[int, Row], pid: int) -> int | None:
+    """The number of the session that a process is in, if that was made for it; None when others were there before.
+
+    A job of a batch leads its session. The leader of that of async_wrapper goes as soon as it has forked the first
+    process of the job. A job that has only just been started is still in the session of whoever started it.
+    """
+    session = processes[pid].session
+    if session == pid:
+        return session
+    # The number is 0 where the leader is outside of our container.
+    if session == 0 or session in processes:
+        return None
+    others = (row for row in processes.values() if row.session == session)
+    return session if all(row.started >= processes[pid].started for row in others) else None
+
+
 def family(processes: t.Mapping[int, Row], sessions: t.Container[int], known: t.Iterable[int] = ()) -> set[int]:
     """The pids of all processes that are in these sessions, or known, and of all that descend from those."""
     # The kernel gives the number of a session to nobody else as long as anybody is in it.

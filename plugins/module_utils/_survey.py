@@ -248,10 +248,8 @@ class Survey:
         rows = self._table
         if pid not in rows:
             return {}
-        session = rows[pid].session
-        # A session that is led by somebody else is not the job's own: it has only just been started.
-        own = session == pid or session not in rows
-        members = _processes.family(rows, {session} if own else (), (pid,))
+        session = _processes.own_session(rows, pid)
+        members = _processes.family(rows, () if session is None else {session}, (pid,))
         usage: dict[str, t.Any] = {
             "cpu_seconds": round(sum(rows[one].cpu for one in members), 2),
             "memory_bytes": sum(rows[one].memory for one in members),

@@ -718,3 +718,25 @@ def test_a_zombie_has_no_command_line() -> None:
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     assert _processes.command_line(pid) == []
     assert exit_code(pid) == 0
+
+
+def in_session(session: int, started: float) -> _processes.Row:
+    return _processes.Row(parent=1, session=session, started=started, cpu=0.0, memory=0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        pytest.param({70: in_session(70, 5.0)}, 70, id="it-leads-it"),
+        pytest.param(
+            {70: in_session(69, 5.0), 71: in_session(69, 5.0)}, 69, id="its-leader-has-gone-and-it-is-the-oldest"
+        ),
+        pytest.param({70: in_session(69, 5.0), 69: in_session(69, 4.0)}, None, id="somebody-else-leads-it"),
+        pytest.param(
+            {70: in_session(69, 5.0), 60: in_session(69, 4.0)}, None, id="its-leader-has-gone-and-others-were-there"
+        ),
+        pytest.param({70: in_session(0, 5.0)}, None, id="its-leader-is-outside-of-the-container"),
+    ],
+)
+def test_own_session(rows: dict[int, _processes.Row], expected: int | None) -> None:
+    assert _processes.own_session(rows, 70) == expected
