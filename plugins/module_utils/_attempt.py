@@ -90,9 +90,10 @@ class Attempt:
         self._publish(data)
         return state
 
-    def settle(self, state: str, reason: str) -> str:
+    def settle(self, state: str, reason: str, *, noted: bool = True) -> str:
         """Say what the job became: this state, unless an attempt before had a result and nothing ran since.
 
+        :param noted: whether to note when this attempt began and ended; not where it was made after the job had begun.
         :return: the state that the job has now, or AGAIN.
         :raises OSError: when the job file cannot be written.
         """
@@ -110,7 +111,8 @@ class Attempt:
             return state
         if state in (_jobs.TIMED_OUT, _jobs.LOST) and not self._last:
             return self._again(state, data)
-        self._log(state)
+        if noted:
+            self._log(state)
         self._publish(data)
         return state
 

@@ -17,11 +17,13 @@ import shutil
 import stat
 import typing as t
 
-from ansible_collections.inflight.jobs.plugins.module_utils import _jobs
+from ansible_collections.inflight.jobs.plugins.module_utils import _jobs, _processes
 
 # Beside the job files, where async_wrapper never looks. Below it are one folder for each batch, and one for the ids.
 FOLDER = ".inflight"
 _IDS = "ids"
+# What the names of orders to its supervisor end in.
+_ORDER = ".order"
 
 _NUMBER = re.compile(r"j[0-9]{1,20}")
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,99}")
@@ -113,14 +115,16 @@ class BatchFolder:
             raise BatchError(f"{self.file('batch.json')} is damaged: give the batch another id")
         return t.cast("dict[str, t.Any]", manifest)
 
-    def supervise(self) -> int:
+    def supervise(self, *, wait: bool = True) -> int:
         """Become the supervisor, for as long as the returned descriptor, or a copy of it, is open.
 
-        :raises OSError: when somebody else is, or the file system knows no locks.
+        :param wait: whether to wait for whoever is; who only asks for the supervisor is it for a moment as well.
+        :raises BlockingIOError: when somebody else is, and we are not to wait.
+        :raises OSError: when the file system knows no locks.
         """
         fd = self._open("lock", os.O_RDWR | os.O_CREAT)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
+            fcntl.flock(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
             pid = str(os.getpid()).encode()
             os.ftruncate(fd, 0)
             os.write(fd, pid)
@@ -144,6 +148,42 @@ class BatchFolder:
         finally:
             os.close(fd)
         return None
+
+    def wake_supervisor(self) -> None:
+        """Tell the supervisor that there is an order for it."""
+        pid = self.supervisor()
+        # What stands in the lock is only as good as its owner: no signal to processes of anybody else.
+        with contextlib.suppress(OSError):
+            if pid and _processes.owner(pid) == os.lstat(self.file("lock")).st_uid:
+                _processes.wake(pid)
+
+    def leave_order(self, order: dict[str, t.Any]) -> str:
+        """Leave an order for the supervisor, which takes it when it is woken.
+
+        :param order: of JSON types.
+        :return: the name of its file, which is there until it is taken.
+        :raises OSError: when it cannot be written.
+        """
+        name = os.urandom(8).hex()
+        with open(self._open(f"{name}.new", os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w", encoding="utf-8") as file:
+            json.dump(order, file)
+        os.rename(self.file(f"{name}.new"), self.file(name + _ORDER))
+        return name + _ORDER
+
+    def take_orders(self) -> list[dict[str, t.Any]]:
+        """The orders that were left for the supervisor, which are removed. What is none is left out."""
+        orders = []
+        for name in sorted(os.listdir(self.path)):
+            if name.endswith(_ORDER):
+                try:
+                    with open(self._open(name, os.O_RDONLY), "rb") as file:
+                        order = json.load(file)
+                except (OSError, ValueError, RecursionError):
+                    order = None
+                if isinstance(order, dict):
+                    orders.append(order)
+                self.delete_file(name)
+        return orders
 
     def log(self, jid: str, **fields: t.Any) -> None:
         """Note how an attempt of a job ended; the last line of a job counts."""
@@ -211,7 +251,7 @@ class BatchFolder:
         return found
 
     def delete_file(self, name: str) -> None:
-        """Delete a file in the folder of a batch that has ended."""
+        """Delete a file in the folder that nobody needs any more."""
         with contextlib.suppress(OSError):
             os.unlink(self.file(name))
 

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import errno
 import json
@@ -259,6 +260,21 @@ class JobDirectory:
         with open(os.open(path, flags, 0o600), "wb") as file:
             file.write(data)
         self.move_in(jid, path)
+
+    def overrule(self, jid: str, data: bytes) -> None:
+        """Put a result into the job file of a job that async_wrapper started, and that has ended without one of ours.
+
+        :raises OSError: when it cannot be written.
+        """
+        if not is_job_id(jid):
+            raise ValueError(f"{jid!r} is no job id")
+        temporary = jid + TEMPORARY
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=self._fd)  # async_wrapper was killed while it wrote there
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with open(os.open(temporary, flags, 0o600, dir_fd=self._fd), "wb") as file:
+            file.write(data)
+        os.rename(temporary, jid, src_dir_fd=self._fd, dst_dir_fd=self._fd)
 
     def move_in(self, jid: str, path: str) -> None:
         """Make a whole file of this filesystem the job file."""

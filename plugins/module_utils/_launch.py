@@ -12,24 +12,22 @@ import contextlib
 import json
 import os
 import socket
-import time
 import traceback
 import typing as t
 import zlib
 
 from ansible_collections.inflight.jobs.plugins.module_utils import (
-    _attempt,
     _batch_folder,
+    _ending,
     _jobs,
     _pool,
     _processes,
     _zygote,
 )
 from ansible_collections.inflight.jobs.plugins.module_utils._batch_folder import BatchError, BatchFolder
+from ansible_collections.inflight.jobs.plugins.module_utils._living import Job, Living
+from ansible_collections.inflight.jobs.plugins.module_utils._order import Order
 
-# How much longer than its grace a batch may take to end when it is replaced.
-END_MARGIN = 15.0
-LOOK_EVERY = 0.05
 # ionice of util-linux knows the classes by number.
 _IO_CLASSES = {"best-effort": "2", "idle": "3"}
 
@@ -77,6 +75,7 @@ class Launcher:
 
 def _become_supervisor(link: socket.socket) -> None:
     os.setsid()
+    _processes.do_not_wake()
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
@@ -163,9 +162,6 @@ def _set_up(
     errors = os.open(folder.file("supervisor.err"), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     os.dup2(errors, 2)
     os.close(errors)
-    folder.supervise()
-    for index in own:
-        directory.create_marker(jobs[index]["jid"])
     payloads = [
         _zygote.Payload(
             payload["kind"],
@@ -180,7 +176,10 @@ def _set_up(
         for index, job in enumerate(order["jobs"])
     ]
     pool = _pool.Pool(_zygote.Batch(directory, folder, to_run, payloads), own, _pool.Limits(**limits))
-    pool.obey()  # another run may replace this one as soon as the id is not locked any more
+    pool.obey()  # another run may replace this one as soon as the lock says who we are
+    folder.supervise()
+    for index in own:
+        directory.create_marker(jobs[index]["jid"])
     return pool
 
 
@@ -210,20 +209,23 @@ def _be_nice(nice: int, io_class: str) -> None:
 
 def _lives(folder: BatchFolder, directory: _jobs.JobDirectory) -> bool:
     """Whether the supervisor of a batch lives, or any job that it left behind."""
-    return folder.supervisor() is not None or bool(_left_behind(folder, directory))
+    return folder.supervisor() is not None or _has_left_behind(folder, directory)
 
 
-def _left_behind(folder: BatchFolder, directory: _jobs.JobDirectory) -> dict[str, int]:
-    """Pids of the jobs of a batch that run."""
-    found = {}
+def _has_left_behind(folder: BatchFolder, directory: _jobs.JobDirectory) -> bool:
+    """Whether a job of a batch runs."""
     for job in folder.manifest()["jobs"]:
-        if _jobs.is_job_id(job["jid"]):
-            job_file = directory.read(job["jid"])
-            if _processes.is_alive(job_file.process):
-                pid = t.cast("list[t.Any]", job_file.process)[0]
-                if _processes.owner(pid) == job_file.owner:
-                    found[job["jid"]] = pid
-    return found
+        found = directory.read(job["jid"])
+        if _processes.is_alive(found.process):
+            pid = t.cast("list[t.Any]", found.process)[0]
+            if _processes.owner(pid) == found.owner:
+                return True
+    return False
+
+
+def _no_command(*dummy_arguments: object, **dummy_options: object) -> t.NoReturn:
+    # The jobs of a batch say themselves which process runs them: no ps is needed.
+    raise FileNotFoundError
 
 
 def _replace(folder: BatchFolder, directory: _jobs.JobDirectory, name: str) -> None:
@@ -232,47 +234,10 @@ def _replace(folder: BatchFolder, directory: _jobs.JobDirectory, name: str) -> N
     :raises BatchError: when it does not end.
     """
     grace = float(folder.manifest().get("grace") or 0)
-    supervisor = folder.supervisor()
-    # What stands in the lock is only as good as its owner: no signal to processes of anybody else.
-    if supervisor and _processes.owner(supervisor) == os.stat(folder.file("lock")).st_uid:
-        with contextlib.suppress(OSError):
-            os.close(os.open(folder.file(_pool.CANCEL), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
-        _processes.terminate(supervisor)
-    until = time.monotonic() + grace + END_MARGIN
-    while folder.supervisor() is not None:
-        if time.monotonic() > until:
-            raise BatchError(f"the batch {name!r} could not be ended in {grace + END_MARGIN:g} s")
-        time.sleep(LOOK_EVERY)
-    # Jobs whose supervisor was killed: now this process is the one that says what becomes of them.
-    lock = folder.supervise()
-    try:
-        trees = {jid: _processes.Tree(pid, jid) for jid, pid in _left_behind(folder, directory).items()}
-        attempts = [_attempt.Attempt(directory, folder, jid, 1, True) for jid in trees]
-        for attempt in attempts:
-            attempt.stop()
-        _end(trees.values(), grace)
-        for attempt in attempts:
-            # Not by settle, which would note when we came.
-            jid, verdict = attempt.jid, _jobs.verdict(_jobs.CANCELLED, "another run replaced its batch")
-            if directory.read(jid).state in _jobs.OPEN_STATES:
-                directory.write_result(jid, folder.file(f"{jid}.new"), verdict)
-            attempt.let_go()
-    finally:
-        os.close(lock)
-
-
-def _end(trees: t.Iterable[_processes.Tree], grace: float) -> None:
-    """End processes: TERM, and KILL for those that live when the grace is over."""
-    kill_at = time.monotonic() + grace
-    left = [tree for tree in trees if tree.look()]
-    while left:
-        now = time.monotonic()
-        if now > kill_at + END_MARGIN:
-            raise BatchError("processes of the batch could not be ended")
-        for tree in left:
-            if now > kill_at:
-                tree.kill()
-            else:
-                tree.ask_to_end()
-        time.sleep(LOOK_EVERY)
-        left = [tree for tree in left if tree.look()]
+    order = Order(frozenset(), "another run replaced its batch", "TERM", grace)
+    jobs = [Job(directory, 0, job["jid"], None, folder) for job in folder.manifest()["jobs"]]
+    for job in jobs:
+        job.read()
+    still_open = [job for job in jobs if job.look.state in _jobs.OPEN_STATES]
+    if _ending.Ending(order, Living(_no_command)).run(still_open):
+        raise BatchError(f"the batch {name!r} could not be ended in {grace + _ending.END_MARGIN:g} s")

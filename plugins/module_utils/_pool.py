@@ -18,6 +18,7 @@ import typing as t
 from ansible_collections.inflight.jobs.plugins.module_utils import (
     _attempt,
     _jobs,
+    _order,
     _processes,
     _zygote,
 )
@@ -27,9 +28,6 @@ LOOK_EVERY = 0.1
 # How many orders to start a job may be on their way. A socket holds a few hundred messages: if we waited until a zygote
 # takes more orders, and it until we hear what became of those before, both would wait for ever.
 ORDERS_AT_ONCE = 100
-# Whoever cancels a batch leaves this file in its folder before the SIGTERM. A host that shuts down sends one as well,
-# and then its jobs are lost.
-CANCEL = "cancel"
 # In the place of a payload: of the zygote that starts what cannot be kept warm.
 _COLD = -1
 
@@ -60,6 +58,7 @@ class _Running:
         self.due = float("inf")  # until it has started: its zygote may have to load the module first
         self.tree: _processes.Tree | None = None
         self.sentence: tuple[str, str] | None = None
+        self.signal_name = "TERM"
         self.kill_at = float("inf")
         self.gone = False
 
@@ -90,13 +89,15 @@ class Pool:
         self._ordered: set[int] = set()
         self._failures = 0
         self._told_to_end = False
+        self._has_orders = False
         self._drained = False
         self._not_before = 0.0
         self._total_due = clock() + limits.total_timeout if limits.total_timeout else float("inf")
 
     def obey(self) -> None:
-        """From now on SIGTERM ends the batch, also before it runs."""
+        """From now on SIGTERM ends the batch, also before it runs; and orders are heeded."""
         signal.signal(signal.SIGTERM, self._on_term)
+        signal.signal(_processes.WAKE, self._on_wake)
 
     def run(self) -> None:
         """Return when every job has ended."""
@@ -126,6 +127,9 @@ class Pool:
 
     def _on_term(self, *dummy: object) -> None:
         self._told_to_end = True
+
+    def _on_wake(self, *dummy: object) -> None:
+        self._has_orders = True
 
     def _fill(self) -> None:
         """Start jobs as long as there is room in the window, and any that may start."""
@@ -188,7 +192,7 @@ class Pool:
             running = self._running[event.place]
             self._ordered.discard(event.place)
             if event.kind == "started":
-                running.tree = _processes.Tree(int(event.value), self._batch.jobs[event.place].jid)
+                running.tree = _processes.Tree(int(event.value), self._batch.jobs[event.place].jid, int(event.value))
                 if self._limits.timeout:
                     running.due = self._clock() + self._limits.timeout
             elif running.sentence is None or event.value != _attempt.STOPPED:
@@ -218,13 +222,14 @@ class Pool:
 
     def _ended(self, index: int, outcome: str) -> None:
         running = self._running.pop(index)
-        if outcome == _attempt.AGAIN and self._drained:
+        told = running.sentence or ("", "")
+        if outcome == _attempt.AGAIN and (self._drained or told[0] == _jobs.CANCELLED):
             with contextlib.suppress(OSError):
-                outcome = running.attempt.settle(_jobs.CANCELLED, "")
+                outcome = running.attempt.settle(_jobs.CANCELLED, told[1])
         if outcome == _attempt.AGAIN:
             delay = self._limits.retry_delay * 2 ** min(running.number - 1, 100)  # a float has no room for all powers
             heapq.heappush(self._again, (self._clock() + delay, index, running.number + 1))
-        elif outcome != _jobs.SUCCEEDED:
+        elif outcome not in (_jobs.SUCCEEDED, _jobs.CANCELLED):
             self._failures += 1
             if self._failures >= self._limits.max_failures:
                 if self._limits.on_failure != "continue":
@@ -235,61 +240,82 @@ class Pool:
     def _drain(self, reason: str, state: str = _jobs.CANCELLED) -> None:
         """Start nothing any more; this is the state of what has never been started."""
         self._drained = True
-        waiting = [(index, 0) for index in self._queue[::-1]]
-        waiting.extend((index, number - 1) for dummy, index, number in self._again)
-        self._queue.clear()
-        self._again.clear()
+        self._call_off(range(len(self._batch.jobs)), reason, state)
+
+    def _call_off(self, indexes: t.Container[int], reason: str, state: str = _jobs.CANCELLED) -> None:
+        """Do not start those of these jobs that wait; this is the state of what has never been started."""
+        waiting = [(index, 0) for index in self._queue[::-1] if index in indexes]
+        waiting.extend((index, number - 1) for dummy, index, number in self._again if index in indexes)
+        self._queue = [index for index in self._queue if index not in indexes]
+        self._again = [entry for entry in self._again if entry[1] not in indexes]
+        heapq.heapify(self._again)
         for index, number in waiting:
-            attempt = _attempt.Attempt(
-                self._batch.directory, self._batch.folder, self._batch.jobs[index].jid, number, True
-            )
+            attempt = self._attempt_of(index, number, last=True)
             with contextlib.suppress(OSError):
                 attempt.settle(_jobs.CANCELLED if number else state, f"not started: {reason}")
+
+    def _heed(self, order: _order.Order) -> None:
+        """End those jobs that somebody wants to be ended."""
+        indexes = {index for index, job in enumerate(self._batch.jobs) if job.jid in order.jobs}
+        self._call_off(indexes, order.reason)
+        for index in indexes.intersection(self._running):
+            running = self._running[index]
+            if running.sentence is not None:
+                running.sentence = (_jobs.CANCELLED, order.reason)  # or it would be tried again
+            self._end(index, _jobs.CANCELLED, order.reason, order.signal_name, order.grace)
 
     def _end_all(self, state: str, reason: str) -> None:
         for index in list(self._running):
             self._end(index, state, reason)
 
-    def _end(self, index: int, state: str, reason: str) -> None:
+    def _end(self, index: int, state: str, reason: str, signal_name: str = "TERM", grace: float | None = None) -> None:
         """Tell a job to end; what it becomes is written when its last process has gone."""
         running = self._running[index]
+        grace = self._limits.grace if grace is None else grace
+        running.kill_at = min(running.kill_at, self._clock() + grace)  # who comes later may have less patience
         if running.sentence is not None:
             return
         running.sentence = (state, reason)
+        running.signal_name = signal_name
         with contextlib.suppress(OSError):
             running.attempt.stop()
-        running.kill_at = self._clock() + self._limits.grace
 
     def _enforce(self) -> None:
+        if self._has_orders:
+            self._has_orders = False
+            for found in self._batch.folder.take_orders():
+                order = _order.order_of(found)
+                if order is not None:
+                    self._heed(order)
         now = self._clock()
         if self._told_to_end or now >= self._total_due:
             state, by = _jobs.TIMED_OUT, f"the total_timeout of {self._limits.total_timeout:g} s passed"
             if self._told_to_end:
-                state, by = _jobs.CANCELLED, "cancelled"
-                if not os.path.exists(self._batch.folder.file(CANCEL)):
-                    state, by = _jobs.LOST, "its supervisor was told to end, as when the host shuts down"
+                state, by = _jobs.LOST, "its supervisor was told to end, as when the host shuts down"
             self._drain(by, _jobs.LOST if state == _jobs.LOST else _jobs.CANCELLED)
             self._end_all(state, by)
             self._told_to_end = False
             self._total_due = float("inf")
+        snapshot: _processes.Snapshot | None = None
         for index, running in list(self._running.items()):
             if running.sentence is None and now >= running.due:
                 self._end(index, _jobs.TIMED_OUT, f"its timeout of {self._limits.timeout:g} s passed")
             if running.sentence is not None:
-                self._carry_out(index, running)
+                snapshot = snapshot or _processes.Snapshot()
+                self._carry_out(index, running, snapshot)
         for index in list(self._orphans):
             self._look_at_orphan(index)
 
-    def _carry_out(self, index: int, running: _Running) -> None:
+    def _carry_out(self, index: int, running: _Running, snapshot: _processes.Snapshot) -> None:
         """See whether a job that was told to end is gone; end it by force when its grace is over."""
         if running.tree is None and index not in self._orphans:
             return  # its zygote has not told yet who it is
-        alive = running.tree is not None and running.tree.look()
+        alive = running.tree is not None and running.tree.look(snapshot)
         if running.tree is not None and alive:
             if self._clock() >= running.kill_at:
                 running.tree.kill()
             else:
-                running.tree.ask_to_end()
+                running.tree.ask_to_end(running.signal_name)
         elif running.gone or index in self._orphans:
             self._orphans.discard(index)
             state, reason = running.sentence or (_jobs.LOST, "")

@@ -20,6 +20,11 @@ _WRAPPER = "async_wrapper.py"
 TAG = "INFLIGHT_JOB"
 _MAX_ENVIRONMENT = 1024 * 1024
 
+# What a job may be asked to end with.
+SIGNALS = ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "KILL")
+# Tells the supervisor of a batch that there is an order for it in its folder.
+WAKE = signal.SIGUSR1
+
 # Takes a command as a list; returns its exit code, standard output and standard error.
 RunCommand = t.Callable[..., t.Tuple[int, str, str]]
 
@@ -145,6 +150,15 @@ def _job_of(arguments: list[str]) -> str:
     return ""
 
 
+def is_wrapper(arguments: list[str], jid: str) -> bool:
+    """Whether these are the arguments of the async_wrapper of a job, and not of something that only names it."""
+    # Interpreter, program, first part of the id, limit, module; an interpreter may have options of its own.
+    for place, argument in enumerate(arguments[:4]):
+        if os.path.basename(argument) == _WRAPPER:
+            return _job_of(arguments) == jid.split(".", maxsplit=1)[0] and limit_of(arguments[place:]) is not None
+    return False
+
+
 def limit_of(arguments: list[str]) -> float | None:
     """The time limit in the arguments of async_wrapper, in seconds: the one behind the job id."""
     for program, dummy_jid, limit in zip(arguments, arguments[1:], arguments[2:]):
@@ -225,76 +239,96 @@ def _proc_shows_all() -> bool:
     return True
 
 
+class Snapshot:
+    """The process table at one moment; one is enough for all jobs that are looked at.
+
+    rows: every visible living process, by its pid; empty where /proc does not exist.
+    """
+
+    def __init__(self) -> None:
+        self.rows = table()
+        self._tagged: dict[bytes, set[int]] | None = None
+
+    def tagged(self, jid: str) -> set[int]:
+        """Processes that carry the id of a job; anybody can do that, so only those that belong to us."""
+        if self._tagged is None:
+            self._tagged = {}
+            for pid in self.rows:
+                tag = _tag_of(pid)
+                if tag is not None and owner(pid) == os.geteuid():
+                    self._tagged.setdefault(tag, set()).add(pid)
+        return self._tagged.get(jid.encode(), set())
+
+
 class Tree:
-    """The processes of one job of a batch: the session that its first process leads, those of ours that have its id in
-    their environment (a daemon has left the session and its parents), and all descendants of these.
+    """The processes of one job: the session that was made for it, those of ours that have its id in their environment
+    (a daemon of a batch has left the session and its parents), and all descendants of these.
 
     Who was seen once is remembered with the moment of its start, so that no signal goes to a stranger with its pid.
     """
 
-    def __init__(self, leader: int, jid: str) -> None:
+    def __init__(self, first: int, jid: str, session: int) -> None:
         """
-        :param leader: pid of the job's first process, which has not been waited for yet.
+        :param first: pid of the job's first process, which we know to be the job's.
         :param jid: the id of the job.
+        :param session: the number of the session that was made for it.
         """
-        self._leader = leader
-        self._tag = f"{TAG}={jid}".encode()
+        self._first = first
+        self._jid = jid
+        self._session = session
         self._known: dict[int, float] = {}
-        self._strangers: dict[int, float] = {}
         self._stage = 0
 
-    def look(self) -> bool:
+    def look(self, snapshot: Snapshot) -> bool:
         """See who belongs to the job now; False when nobody of it lives."""
         self._known = {pid: started for pid, started in self._known.items() if _start_of(pid) == started}
-        if not os.path.exists("/proc/self/stat"):
-            return _group_lives(self._leader)
-        processes = table()
-        members = family(processes, {self._leader}, self._known.keys() | self._tagged(processes))
-        self._known = {pid: processes[pid].started for pid in members if pid in processes and pid != os.getpid()}
+        rows = snapshot.rows
+        if not rows:
+            return _group_lives(self._first)
+        members = family(rows, {self._session}, self._known.keys() | snapshot.tagged(self._jid))
+        self._known = {pid: rows[pid].started for pid in members if pid in rows and pid != os.getpid()}
         return bool(self._known)
 
-    def _tagged(self, processes: t.Mapping[int, Row]) -> set[int]:
-        """Those that carry the id of the job; anybody can do that, so only those that belong to us."""
-        found = set()
-        for pid, row in processes.items():
-            if pid in self._known or self._strangers.get(pid) == row.started:
-                continue
-            if self._tag in _environment_of(pid) and owner(pid) == os.geteuid():
-                found.add(pid)
-            else:
-                self._strangers[pid] = row.started
-        return found
+    def ask_to_end(self, signal_name: str = "TERM") -> None:
+        """Send a signal to those that the last look saw, but to those that Ansible started for itself only when they
+        are alone; call this after every look.
 
-    def ask_to_end(self) -> None:
-        """Send SIGTERM to those that the last look saw, but to the first process only when it is alone; call this after
-        every look.
-
-        The first process, which runs the module, reads what its program prints: without it, a shell that prints while
-        it tidies up would die of that. Those that came later are not asked: they may be a part of the tidying.
+        The process that runs the module reads what its program prints: without it, a shell that prints while it tidies
+        up would die of that. Those that came later are not asked: they may be a part of the tidying.
         """
-        others = self._known.keys() - {self._leader}
-        stage = 1 if others else 2
+        programs = {pid for pid in self._known if pid != self._first and not is_ansibles(command_line(pid))}
+        stage = 1 if programs else 2
         if stage > self._stage:
             self._stage = stage
-            self._send(signal.SIGTERM, others or self._known)
+            self._send(signal.Signals[f"SIG{signal_name}"], programs or self._known)
             self._send(signal.SIGCONT, self._known)  # a process that is stopped sees a signal only when it goes on
 
     def kill(self) -> None:
         """End everybody that the last look saw by force."""
         self._send(signal.SIGKILL, self._known)
 
+    def living(self) -> str:
+        """Those that the last look saw, as words for people: pids, and what the kernel says they do."""
+        states = {pid: _stat_of(pid)[:1] for pid in sorted(self._known)}
+        return ", ".join(f"{pid} (state {state[0].decode()})" for pid, state in states.items() if state)
+
     def _send(self, signal_number: int, pids: t.Iterable[int]) -> None:
         if not os.path.exists("/proc/self/stat"):
-            _signal(os.killpg, self._leader, signal_number)
+            _signal(os.killpg, self._first, signal_number)
         # Parents first: a shell whose program is ended before it would go on with the next one.
         for pid in sorted(pids, key=lambda pid: (self._known[pid], pid)):
             if _start_of(pid) == self._known[pid]:
                 _signal(os.kill, pid, signal_number)
 
 
-def terminate(pid: int) -> None:
-    """Send SIGTERM to a process that the caller knows to be ours."""
-    _signal(os.kill, pid, signal.SIGTERM)
+def wake(pid: int) -> None:
+    """Tell a supervisor, which the caller knows to be one of ours, that there is an order for it."""
+    _signal(os.kill, pid, WAKE)
+
+
+def do_not_wake() -> None:
+    """From now on this process is no supervisor that heeds orders, though it may hold the lock of one."""
+    signal.signal(WAKE, signal.SIG_IGN)
 
 
 def _signal(send: t.Callable[[int, int], None], pid: int, signal_number: int) -> None:
@@ -366,13 +400,18 @@ def family(processes: t.Mapping[int, Row], sessions: t.Container[int], known: t.
     return members
 
 
-def _environment_of(pid: int) -> list[bytes]:
-    """The environment that a process was started with; empty when it has ended, or is none of ours."""
+def _tag_of(pid: int) -> bytes | None:
+    """The id of the job that a process was started by; None when there is none, or the process is none of ours."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
-            return file.read(_MAX_ENVIRONMENT).split(b"\0")
+            environment = file.read(_MAX_ENVIRONMENT)
     except OSError:
-        return []
+        return None
+    name = TAG.encode() + b"="
+    for variable in environment.split(b"\0") if name in environment else ():
+        if variable.startswith(name):
+            return variable[len(name) :]
+    return None
 
 
 def command_line(pid: int) -> list[str]:

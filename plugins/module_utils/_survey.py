@@ -233,7 +233,7 @@ class Survey:
         if owner != job.look.owner:
             return fields  # what stands in the job file is only as good as its owner: others are none of its processes
         fields["pid"] = process.pid
-        fields["user"] = _user_name(owner)
+        fields["user"] = user_name(owner)
         arguments = _processes.command_line(process.pid)
         limit = plan.timeout if plan is not None else _processes.limit_of(arguments)
         if limit and "elapsed" in fields:
@@ -284,7 +284,7 @@ def _matches(name: str, pattern: str) -> bool:
         return False
 
 
-def _user_name(user: int | None) -> str | None:
+def user_name(user: int | None) -> str | None:
     """The name of a user; the number where there is none."""
     if user is None:
         return None

@@ -177,6 +177,7 @@ class _Server:
         # It serves until its last job has ended, also when the supervisor is told to go.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(_processes.WAKE, signal.SIG_IGN)
         if self._warm is not None:
             _run_up_to_module(self._payloads[self._warm], self._folder, self._preloads, self._serve_warm)
         self._run = None
@@ -297,7 +298,7 @@ class _Server:
     def _in_job(self, index: int, job: Job, attempt: _attempt.Attempt) -> None:
         """The whole life of the process of one job."""
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, _processes.WAKE):
             signal.signal(number, signal.SIG_DFL)
         if self._orders is not None:
             self._orders.close()

@@ -58,15 +58,17 @@ def survey(
     warn: t.Callable[[str], object],
     *,
     results: bool = False,
+    limit: float = LIMIT,
 ) -> tuple[list[Record], Message]:
     """Have the module look at the jobs on the host: their records, and all that it answered.
 
     :param execute: runs the module, as Contact takes it.
     :param warn: shows what there is to remark.
     :param results: whether records have their key result.
+    :param limit: how many seconds the host may take.
     """
     try:
-        response = Contact(execute, connection).ask(request, LIMIT)
+        response = Contact(execute, connection).ask(request, limit)
         records = records_of(response["jobs"], selection, results)
     except OutOfReach as ex:
         raise AnsibleConnectionFailure(str(ex)) from ex

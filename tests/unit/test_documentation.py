@@ -21,7 +21,7 @@ from ansible.plugins.connection import ConnectionBase
 from ansible_collections.inflight.jobs.plugins import action
 from ansible_collections.inflight.jobs.plugins.action import async_info, async_prune
 from ansible_collections.inflight.jobs.plugins.module_utils._jobs import STATES
-from ansible_collections.inflight.jobs.plugins.plugin_utils import _batch, _listing
+from ansible_collections.inflight.jobs.plugins.plugin_utils import _batch, _cancelling, _listing
 from ansible_collections.inflight.jobs.plugins.plugin_utils._registered import new_record
 from ansible_collections.inflight.jobs.plugins.plugin_utils._wait_options import WaitOptions
 from ansible_collections.inflight.jobs.plugins.plugin_utils._waiting import Wait, result_of
@@ -56,14 +56,19 @@ def result_of_async_info() -> Entry:
 # What each action returns, by the code that it returns it with.
 RESULTS: dict[str, Callable[[], Entry]] = {
     "async_batch": result_of_async_batch,
+    "async_cancel": lambda: _cancelling.result_of([], {"cancelled": 0, "left": []}, check_mode=False),
     "async_info": result_of_async_info,
     "async_prune": lambda: async_prune.result_of([], {"freed_bytes": 0, "changed": False}, check_mode=False),
     "async_wait": result_of_async_wait,
 }
 # What the jobs of an action have beside the keys that all records have, where it is known.
-MORE_KEYS = {"async_info": list(_listing.MORE), "async_prune": ["batch"]}
+MORE_KEYS = {
+    "async_cancel": list(_listing.MORE),
+    "async_info": list(_listing.MORE),
+    "async_prune": ["batch"],
+}
 # What the jobs of an action never have of those.
-MISSING_KEYS = {"async_prune": {"result"}}
+MISSING_KEYS = {"async_cancel": {"result"}, "async_prune": {"result"}}
 
 ATTRIBUTES = {"action", "async", "check_mode", "diff_mode", "idempotent", "platform"}
 # What every task returns, so that documentation does not speak of it.

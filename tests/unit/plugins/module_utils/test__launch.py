@@ -12,12 +12,12 @@ import os
 import signal
 import typing as t
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.inflight.jobs.plugins.module_utils import _batch_folder, _jobs, _launch
+from ansible_collections.inflight.jobs.plugins.module_utils import _batch_folder, _ending, _jobs, _launch
 from ansible_collections.inflight.jobs.plugins.module_utils._batch_folder import BatchError, BatchFolder
 from ansible_collections.inflight.jobs.plugins.module_utils._jobs import JobDirectory
 from ansible_collections.inflight.jobs.plugins.module_utils._launch import Launcher
@@ -290,15 +290,15 @@ def test_a_job_of_somebody_else_that_only_says_it_is_of_the_batch_is_left_alone(
     (Path(host.directory.path) / "j1.0").write_bytes(_jobs.marker("j1.0", (os.getpid(), 0.0, "")))
     monkeypatch.setattr(_launch._processes, "is_alive", lambda said: True)
     monkeypatch.setattr(_launch._processes, "owner", lambda pid: os.geteuid() + 1)
-    assert _launch._left_behind(folder, host.directory) == {}
+    assert not _launch._has_left_behind(folder, host.directory)
     monkeypatch.setattr(_launch._processes, "owner", lambda pid: os.geteuid())
-    assert _launch._left_behind(folder, host.directory) == {"j1.0": os.getpid()}
+    assert _launch._has_left_behind(folder, host.directory)
 
 
 def test_a_batch_that_cannot_be_ended_is_one_clear_error(
     host: Host, fifo: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_launch, "END_MARGIN", 0.01)
+    monkeypatch.setattr(_ending, "END_MARGIN", 0.01)
     monkeypatch.setattr(_launch._processes, "owner", lambda pid: None)
     host.launch("j1", runs_until_it_is_ended(fifo), id="nightly")
     Path(fifo).read_bytes()
@@ -421,35 +421,3 @@ def test_a_host_without_ionice_is_one_clear_error(host: Host, monkeypatch: pytes
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BatchError, match=r"the host has no ionice \(package util-linux\)"):
         host.launch("j1", OK, io_class="idle")
-
-
-# Ending
-
-
-class Tree:
-    """Processes of a job that end when they are asked to, or killed, so many looks later."""
-
-    def __init__(self, ends: Callable[[list[str]], bool]) -> None:
-        self.told: list[str] = []
-        self.ends = ends
-
-    def look(self) -> bool:
-        return not self.ends(self.told)
-
-    def ask_to_end(self) -> None:
-        self.told.append("asked")
-
-    def kill(self) -> None:
-        self.told.append("killed")
-
-
-def test_what_does_not_end_when_it_is_asked_to_is_killed_after_the_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = iter(range(1000))
-    clock = type("clock", (), {"monotonic": lambda: float(next(now)), "sleep": lambda seconds: None})
-    monkeypatch.setattr(_launch, "time", clock)
-    willing, stubborn = Tree(lambda told: "asked" in told), Tree(lambda told: "killed" in told)
-    _launch._end(t.cast("t.Any", [willing, stubborn, Tree(lambda told: True)]), 3)
-    assert willing.told == ["asked"]
-    assert stubborn.told == ["asked"] * 3 + ["killed"]
-    with pytest.raises(BatchError, match="processes of the batch could not be ended"):
-        _launch._end(t.cast("t.Any", [Tree(lambda told: False)]), 3)

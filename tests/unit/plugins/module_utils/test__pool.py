@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.inflight.jobs.plugins.module_utils import _attempt, _jobs, _pool, _processes, _zygote
 from ansible_collections.inflight.jobs.plugins.module_utils._batch_folder import BatchFolder
+from ansible_collections.inflight.jobs.plugins.module_utils._order import Order
 from ansible_collections.inflight.jobs.plugins.module_utils._pool import Limits, Pool
 
 from ..conftest import NUMBER, Ground, exit_code, fork, says, shell_payload
@@ -45,6 +46,8 @@ class Plan(t.NamedTuple):
 OK = Plan()
 FAILS = Plan(result={"failed": True, "msg": "no"})
 HANGS = Plan(seconds=NEVER)
+
+TO_END = {"reason": "cancelled by root", "signal_name": "TERM", "grace": 10.0}
 
 
 class Process:
@@ -106,9 +109,15 @@ class World:
         assert self.pool is not None
         self.pool._on_term()
 
+    def order(self, *indexes: int, **how: t.Any) -> None:
+        """Leave an order for the supervisor to end these jobs."""
+        jids = frozenset(self.batch.jobs[index].jid for index in indexes)
+        self.batch.folder.leave_order(Order(jids, **{**TO_END, **how}).text())
+        if self.pool is not None:
+            self.pool._on_wake()
+
     def cancel(self) -> None:
-        Path(self.batch.folder.file(_pool.CANCEL)).touch()
-        self.term()
+        self.order(*range(len(self.batch.jobs)))
 
     def kill_zygote(self) -> None:
         """The first of the zygotes is killed, if there is one."""
@@ -158,7 +167,7 @@ class World:
                 break
             self.now, dummy_number, action = self.script.pop(0)
             action()
-            if self.pool is not None and self.pool._told_to_end:
+            if self.pool is not None and (self.pool._told_to_end or self.pool._has_orders):
                 break
         return (ready,)
 
@@ -172,7 +181,8 @@ class World:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(_zygote, "Zygote", lambda batch, warm: Zygote(self, warm))
-            patch.setattr(_processes, "Tree", lambda pid, dummy_jid: Tree(self, pid))
+            patch.setattr(_processes, "Tree", lambda pid, dummy_jid, dummy_session: Tree(self, pid))
+            patch.setattr(_processes, "Snapshot", lambda: None)
             patch.setattr(_processes, "is_alive", lambda said: said is not None and self.processes[said[0]].lives)
             patch.setattr(_pool, "select", types.SimpleNamespace(select=self.select))
             nothing = types.SimpleNamespace(
@@ -283,10 +293,10 @@ class Tree:
         self.world = world
         self.process = world.processes[pid]
 
-    def look(self) -> bool:
+    def look(self, dummy_snapshot: object) -> bool:
         return self.process.lives
 
-    def ask_to_end(self) -> None:
+    def ask_to_end(self, dummy_signal: str) -> None:
         if not self.process.asked:
             self.process.asked = True
             self.world.asked.append((self.world.elapsed, self.process.index))
@@ -428,7 +438,7 @@ def test_without_a_pause_a_job_is_started_again_at_once(world: Make) -> None:
 
 def test_a_job_may_be_tried_thousands_of_times(world: Make) -> None:
     pool = Pool(world(FAILS).batch, [], UNLIMITED._replace(retries=10_000, retry_delay=0), clock=lambda: 5.0)
-    pool._running[0] = t.cast("t.Any", types.SimpleNamespace(number=5000))
+    pool._running[0] = t.cast("t.Any", types.SimpleNamespace(number=5000, sentence=None))
     pool._ended(0, _attempt.AGAIN)
     assert pool._again == [(5.0, 0, 5001)]
 
@@ -558,8 +568,8 @@ def test_a_batch_that_is_cancelled_ends_all_of_its_jobs(world: Make) -> None:
     run.at(3, run.cancel)
     run.run(window=2, order=[4, 0, 1, 3, 2], retries=1, retry_delay=60)
     assert run.states == ["cancelled", "succeeded", "cancelled", "cancelled", "failed"]
-    assert run.result(0)["msg"] == "cancelled"
-    assert run.result(2)["msg"] == "not started: cancelled"
+    assert run.result(0)["msg"] == "cancelled by root"
+    assert run.result(2)["msg"] == "not started: cancelled by root"
     assert run.elapsed <= 3 + 3 * _pool.LOOK_EVERY
 
 
@@ -575,8 +585,8 @@ def test_a_batch_that_is_told_to_end_before_it_runs_starts_nothing(
     world: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = world(OK, OK)
-    Path(run.batch.folder.file(_pool.CANCEL)).touch()
-    monkeypatch.setattr(Pool, "obey", lambda pool: pool._on_term())
+    run.cancel()
+    monkeypatch.setattr(Pool, "obey", lambda pool: pool._on_wake())
     run.run()
     assert (run.states, run.started) == (["cancelled"] * 2, [])
 
@@ -587,6 +597,59 @@ def test_being_told_to_end_twice_is_the_same_as_once(world: Make) -> None:
     run.at(4, run.cancel)
     run.run()
     assert (run.states, len(run.asked)) == (["cancelled"], 1)
+
+
+# Orders to end some of the jobs
+
+
+def test_only_the_jobs_of_an_order_are_ended(world: Make) -> None:
+    run = world(HANGS, Plan(9), OK, OK)
+    run.at(3, lambda: run.order(0, 3))
+    run.run(window=2)
+    assert run.states == ["cancelled", "succeeded", "succeeded", "cancelled"]
+    assert [index for dummy_moment, index, dummy_number in run.started] == [0, 1, 2]
+    assert run.result(0)["msg"] == "cancelled by root"
+    assert run.result(3)["msg"] == "not started: cancelled by root"
+
+
+def test_a_job_that_waits_for_another_attempt_is_not_started_again(world: Make) -> None:
+    run = world(FAILS, Plan(9))
+    run.at(3, lambda: run.order(0))
+    run.run(retries=3, retry_delay=5)
+    assert run.states == ["failed", "succeeded"]  # what the attempt said is more than that there is no other
+    assert run.attempts(0) == 1
+
+
+def test_a_job_that_is_being_ended_at_its_timeout_is_not_started_again_after_an_order(world: Make) -> None:
+    run = world(HANGS._replace(tidies=5))
+    run.at(8, lambda: run.order(0))
+    run.run(timeout=7, retries=3)
+    assert (run.states, len(run.started)) == (["cancelled"], 1)
+
+
+def test_a_second_order_may_grant_less_time(world: Make) -> None:
+    run = world(HANGS._replace(tidies=NEVER))
+    run.at(3, lambda: run.order(0, grace=100.0))
+    run.at(4, lambda: run.order(0, grace=1.0))
+    run.run()
+    assert run.states == ["cancelled"]
+    assert run.elapsed == pytest.approx(5, abs=0.5)
+
+
+def test_jobs_that_are_cancelled_are_no_failures_of_the_batch(world: Make) -> None:
+    run = world(HANGS, Plan(9), OK)
+    run.at(3, lambda: run.order(0))
+    run.run(on_failure="cancel")
+    assert run.states == ["cancelled", "succeeded", "succeeded"]
+
+
+def test_an_order_for_jobs_that_have_ended_or_are_not_there_changes_nothing(world: Make) -> None:
+    run = world(OK, Plan(9))
+    run.at(3, lambda: run.order(0))
+    run.at(4, lambda: run.batch.folder.leave_order(Order(frozenset(["j1.77"]), **TO_END).text()))
+    run.at(4, run.order)
+    run.run()
+    assert run.states == ["succeeded", "succeeded"]
 
 
 # Zygotes that die
@@ -798,7 +861,7 @@ def test_a_real_job_that_does_not_end_when_it_is_asked_to_is_ended_by_force(grou
     assert ground.result(index)["msg"] == "its timeout of 0.1 s passed"
 
 
-def test_a_real_sigterm_ends_a_batch(ground: Ground, tmp_path: Path) -> None:
+def test_real_signals_end_a_batch(ground: Ground, tmp_path: Path) -> None:
     ground.payload(shell_payload())
     os.mkfifo(tmp_path / "fifo")
     jobs = [ground.job(f"echo >{tmp_path}/fifo; read line <{tmp_path}/fifo"), ground.job(says(changed=True))]
@@ -809,10 +872,10 @@ def test_a_real_sigterm_ends_a_batch(ground: Ground, tmp_path: Path) -> None:
 
     pid = fork(body)
     (tmp_path / "fifo").read_bytes()  # the first one runs
-    Path(ground.batch.folder.file(_pool.CANCEL)).touch()
-    os.kill(pid, signal.SIGTERM)
+    ground.batch.folder.leave_order(Order(frozenset([ground.batch.jobs[jobs[0]].jid]), **TO_END).text())
+    os.kill(pid, _processes.WAKE)
     assert exit_code(pid) == 0
-    assert [ground.look(index).state for index in jobs] == ["cancelled", "cancelled"]
+    assert [ground.look(index).state for index in jobs] == ["cancelled", "succeeded"]
 
 
 def test_many_jobs_at_once_do_not_stop_pool_and_zygote_from_hearing_each_other(ground: Ground) -> None:

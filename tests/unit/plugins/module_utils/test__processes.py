@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.inflight.jobs.plugins.module_utils import _processes
-from ansible_collections.inflight.jobs.plugins.module_utils._processes import JobProcesses, Tree
+from ansible_collections.inflight.jobs.plugins.module_utils._processes import JobProcesses, Snapshot, Tree
 
 from ..conftest import FOREVER, exit_code, fork
 from ..conftest import living as living_process
@@ -387,11 +387,11 @@ def child(*steps: Callable[[], object]) -> None:
 def job(*steps: Callable[[], object]) -> Iterator[tuple[int, Tree]]:
     """The first process of a job, which does this, and the tree that it is the first process of."""
     pid = lead(*steps)
-    tree = Tree(pid, "j4711.0")
+    tree = Tree(pid, "j4711.0", pid)
     try:
         yield pid, tree
     finally:
-        while tree.look():
+        while tree.look(Snapshot()):
             tree.kill()
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
@@ -401,17 +401,17 @@ def job(*steps: Callable[[], object]) -> Iterator[tuple[int, Tree]]:
 
 def test_the_first_process_of_a_job_alone_is_a_job() -> None:
     with job() as (pid, tree):
-        assert tree.look()
+        assert tree.look(Snapshot())
         assert set(tree._known) == {pid}
         tree.ask_to_end()
         assert exit_code(pid) == -signal.SIGTERM
-        assert not tree.look()
+        assert not tree.look(Snapshot())
 
 
 @needs_proc
 def test_descendants_in_another_session_belong_to_the_job() -> None:
     with job(child, lambda: child(os.setsid, lambda: child(os.setsid))) as (dummy, tree):
-        assert tree.look()
+        assert tree.look(Snapshot())
         assert len(tree._known) == 4
         assert os.getpid() not in tree._known
 
@@ -422,18 +422,18 @@ def test_processes_of_the_session_belong_to_the_job_whoever_their_parent_is() ->
         assert exit_code(fork(child)) == 0
 
     with job(orphan) as (dummy, tree):
-        tree.look()
+        tree.look(Snapshot())
         assert len(tree._known) == 2
 
 
 @needs_proc
 def test_who_was_seen_once_belongs_to_the_job_for_ever() -> None:
     with job(lambda: child(os.setsid)) as (pid, tree):
-        tree.look()
+        tree.look(Snapshot())
         others = set(tree._known) - {pid}
         os.kill(pid, signal.SIGKILL)
         exit_code(pid)  # now its child is a child of init, and in a session of its own
-        assert tree.look()
+        assert tree.look(Snapshot())
         assert set(tree._known) == others
 
 
@@ -456,7 +456,7 @@ def daemon(environment: dict[str, str]) -> None:
 @needs_proc
 def test_a_daemon_that_carries_the_id_belongs_to_the_job() -> None:
     with job(lambda: daemon({"INFLIGHT_JOB": "j4711.0"})) as (pid, tree):
-        assert tree.look()
+        assert tree.look(Snapshot())
         (found,) = set(tree._known) - {pid}
         assert _processes.command_line(found) == ["sleep", str(FOREVER)]
 
@@ -466,9 +466,9 @@ def test_a_daemon_that_carries_the_id_belongs_to_the_job() -> None:
 def test_a_daemon_with_another_id_does_not_belong_to_the_job(jid: str) -> None:
     carried = {"INFLIGHT_JOB": jid, "OTHER": "INFLIGHT_JOB=j4711.0"}
     with job(lambda: daemon(carried)) as (pid, tree), job(lambda: None) as (dummy, other):
-        other._tag = f"INFLIGHT_JOB={jid}".encode()
-        other.look()
-        tree.look()
+        other._jid = jid
+        other.look(Snapshot())
+        tree.look(Snapshot())
         assert set(tree._known) == {pid}
         assert len(other._known) == 2
 
@@ -479,21 +479,19 @@ def test_a_daemon_of_somebody_else_does_not_belong_to_the_job_whatever_it_carrie
     with job(lambda: None) as (pid, tree):
         stranger = lead(lambda: os.setuid(65534), lambda: daemon({"INFLIGHT_JOB": "j4711.0"}))
         try:
-            tree.look()
+            tree.look(Snapshot())
             assert set(tree._known) == {pid}
         finally:
             os.kill(stranger, signal.SIGKILL)
             exit_code(stranger)
-            strangers = [
-                one for one in _processes.table() if b"INFLIGHT_JOB=j4711.0" in _processes._environment_of(one)
-            ]
-            for one in strangers:
-                os.kill(one, signal.SIGKILL)
+            for one in _processes.table():
+                if _processes._tag_of(one) == b"j4711.0":
+                    os.kill(one, signal.SIGKILL)
 
 
 def test_other_processes_do_not_belong_to_the_job() -> None:
     with job() as (dummy, tree), job() as (other, dummy_tree):
-        tree.look()
+        tree.look(Snapshot())
         assert other not in tree._known
 
 
@@ -501,11 +499,11 @@ def test_other_processes_do_not_belong_to_the_job() -> None:
 def test_a_process_that_was_given_the_pid_of_an_old_one_gets_no_signal() -> None:
     with living_process() as stranger:
         with job() as (pid, tree):
-            tree.look()
+            tree.look(Snapshot())
             tree._known[stranger] = _processes.identity(stranger)[1] - 1
             tree.kill()
             assert exit_code(pid) == -signal.SIGKILL
-            assert not tree.look()
+            assert not tree.look(Snapshot())
             assert stranger not in tree._known
         assert _processes.is_alive(_processes.identity(stranger))
 
@@ -514,7 +512,7 @@ def test_a_process_that_was_given_the_pid_of_an_old_one_gets_no_signal() -> None
 def test_a_process_that_became_somebody_else_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that sudo started, say: it may not be signalled, and that must not keep the others from ending."""
     with job(child) as (pid, tree):
-        tree.look()
+        tree.look(Snapshot())
         forbidden = max(tree._known)
         real = os.kill
 
@@ -527,7 +525,7 @@ def test_a_process_that_became_somebody_else_is_left_alone(monkeypatch: pytest.M
             patch.setattr(os, "kill", kill)
             tree.kill()
         assert exit_code(pid) == -signal.SIGKILL
-        assert tree.look()
+        assert tree.look(Snapshot())
         assert set(tree._known) == {forbidden}
 
 
@@ -536,7 +534,7 @@ def test_a_process_that_is_stopped_ends_when_it_is_asked_to() -> None:
     with job() as (pid, tree):
         os.kill(pid, signal.SIGSTOP)
         os.waitid(os.P_PID, pid, os.WSTOPPED)
-        assert tree.look()
+        assert tree.look(Snapshot())
         tree.ask_to_end()
         assert exit_code(pid) == -signal.SIGTERM
 
@@ -544,13 +542,13 @@ def test_a_process_that_is_stopped_ends_when_it_is_asked_to() -> None:
 @needs_proc
 def test_the_first_process_is_asked_to_end_when_the_others_have_gone() -> None:
     with job(child) as (pid, tree):
-        tree.look()
+        tree.look(Snapshot())
         (other,) = set(tree._known) - {pid}
         gone = os.pidfd_open(other)
         tree.ask_to_end()
         assert select.select((gone,), (), (), FOREVER)[0]
         os.close(gone)
-        assert tree.look()
+        assert tree.look(Snapshot())
         assert set(tree._known) == {pid}
         tree.ask_to_end()
         assert exit_code(pid) == -signal.SIGTERM
@@ -561,11 +559,11 @@ def test_processes_are_asked_to_end_once() -> None:
     """A program may take a second signal for the wish to end without tidying up."""
     sent: list[tuple[int, int]] = []
     with job(child) as (pid, tree), pytest.MonkeyPatch.context() as patch:
-        tree.look()
+        tree.look(Snapshot())
         (other,) = set(tree._known) - {pid}
         patch.setattr(os, "kill", lambda *signalled: sent.append(signalled))
         for dummy in range(3):
-            tree.look()
+            tree.look(Snapshot())
             tree.ask_to_end()
         assert sent == [(other, signal.SIGTERM), (pid, signal.SIGCONT), (other, signal.SIGCONT)]
 
@@ -573,10 +571,10 @@ def test_processes_are_asked_to_end_once() -> None:
 def test_without_proc_the_group_of_the_first_process_is_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
     with job() as (pid, tree), monkeypatch.context() as patch:
         patch.setattr(os.path, "exists", lambda path: False)
-        assert tree.look()
+        assert tree.look(Snapshot())
         tree.ask_to_end()
         assert exit_code(pid) == -signal.SIGTERM
-        assert not tree.look()
+        assert not tree.look(Snapshot())
 
 
 def test_without_proc_a_group_that_we_may_not_signal_lives(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -585,8 +583,8 @@ def test_without_proc_a_group_that_we_may_not_signal_lives(monkeypatch: pytest.M
 
     monkeypatch.setattr(os.path, "exists", lambda path: False)
     monkeypatch.setattr(os, "killpg", forbidden)
-    tree = Tree(os.getpid(), "j4711.0")
-    assert tree.look()
+    tree = Tree(os.getpid(), "j4711.0", os.getpid())
+    assert tree.look(Snapshot())
     tree.kill()
 
 

@@ -309,7 +309,7 @@ def test_a_job_of_core_tells_its_processes(directory: JobDirectory, tmp_path: Pa
     with wrapper(tmp_path, jid, "3600") as pid:
         (report,) = look(request(directory.path))
     assert (report["state"], report["pid"]) == ("running", pid)
-    assert report["user"] == _survey._user_name(os.geteuid())
+    assert report["user"] == _survey.user_name(os.geteuid())
     assert report["children"] == 1
     assert report["command"] == "sh -c echo ready; read line <&3; exit one two"
     assert report["memory_bytes"] > 0
@@ -421,7 +421,7 @@ def test_a_job_of_a_batch_tells_its_process_and_its_time(directory: JobDirectory
         run_as(directory, FIRST, pid)
         report = surveyed(directory)[FIRST]
     assert (report["state"], report["pid"], report["children"]) == ("running", pid, 0)
-    assert report["user"] == _survey._user_name(os.geteuid())
+    assert report["user"] == _survey.user_name(os.geteuid())
     assert report["time_left"] == pytest.approx(100 - report["elapsed"], abs=0.01)
     assert "command" not in report
     report = surveyed(directory)[FIRST]

@@ -1,0 +1,88 @@
+# Copyright (c) 2026, the inflight.jobs contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Has jobs ended on a host, and tells people what became of them.
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Mapping
+
+from ansible_collections.inflight.jobs.plugins.module_utils._order import MAX_GRACE
+from ansible_collections.inflight.jobs.plugins.plugin_utils import _listing
+from ansible_collections.inflight.jobs.plugins.plugin_utils._registered import Record, one_line
+from ansible_collections.inflight.jobs.plugins.plugin_utils._wait_options import BadOption
+
+# What chooses jobs; without any of these, all jobs of the host would be meant.
+_CHOOSERS = ("jobs", "jid", "batch", "state", "name", "older_than", "newer_than")
+
+
+def manner_of(arguments: Mapping[str, t.Any], given: t.Container[str]) -> dict[str, t.Any]:
+    """How the jobs are to be ended, as the half on the host takes it.
+
+    :param arguments: all options, by the argument spec.
+    :param given: names of those that the task gave.
+    :raises BadOption: when a value makes no sense, or nothing says which jobs are meant.
+    """
+    chosen = [name for name in _CHOOSERS if name in given and (name in ("jobs", "jid") or arguments[name] is not None)]
+    if arguments["all"] and chosen:
+        raise BadOption(f"all is true, and {chosen[0]} is given as well: give one of them")
+    if not arguments["all"] and not chosen:
+        raise BadOption(
+            "nothing says which jobs to cancel: give jobs, batch, state, name, older_than or newer_than, or all: true"
+        )
+    grace = arguments["grace"]
+    if not 0 <= grace <= MAX_GRACE:
+        raise BadOption(f"grace is {grace:g}: it must be a number of seconds, 0 to {MAX_GRACE:g}")
+    return {"signal": arguments["signal"], "grace": grace, "why": None}
+
+
+def cancel(
+    execute: t.Callable[..., dict[str, t.Any]],
+    connection: t.Any,
+    request: dict[str, t.Any],
+    selection: t.Any,
+    warn: t.Callable[[str], object],
+) -> tuple[list[Record], dict[str, t.Any]]:
+    """Have the module end jobs: their records, and all that it answered. As _listing.survey."""
+    limit = _listing.LIMIT + 2 * request["grace"]
+    return _listing.survey(execute, connection, request, selection, warn, limit=limit)
+
+
+def result_of(
+    records: list[Record], response: Mapping[str, t.Any], check_mode: bool, no_log: bool = False
+) -> dict[str, t.Any]:
+    """What the task returns.
+
+    :param records: of the jobs that were meant.
+    :param response: what the half on the host answered.
+    :param no_log: tell no names and no reasons in msg, which core shows of a failed task even then.
+    """
+    cancelled = int(response["cancelled"])
+    return {
+        "jobs": records,
+        "cancelled": cancelled,
+        "msg": message_of(records, response, check_mode, no_log),
+        "changed": cancelled > 0,
+        "failed": bool(response["left"]),
+    }
+
+
+def message_of(records: list[Record], response: Mapping[str, t.Any], check_mode: bool, no_log: bool) -> str:
+    """What became of the jobs, in one sentence."""
+    cancelled, left = int(response["cancelled"]), response["left"]
+    ended = sum(record["finished"] for record in records) - (0 if check_mode else cancelled)
+    parts = []
+    if cancelled:
+        parts.append(f"{'would cancel' if check_mode else 'cancelled'} {cancelled} job{'' if cancelled == 1 else 's'}")
+    elif not left:
+        parts.append("nothing to cancel")
+    if ended > 0:
+        parts.append(f"{ended} had ended")
+    if left:
+        reasons = [f"{one_line(name)} ({one_line(why)})" for name, why in left[:10]]
+        reasons += [f"and {len(left) - 10} more"] if len(left) > 10 else []
+        parts.append(f"{len(left)} could not be ended: " + ("no_log hides which" if no_log else ", ".join(reasons)))
+    return ", ".join(parts)
