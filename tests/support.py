@@ -142,6 +142,10 @@ class Run:
         assert "Unexpected failure" not in output, output
         return Outcome(self._process.returncode, stdout, stderr, results, list(self._lines))
 
+    def send(self, number: int) -> None:
+        """Send a signal to ansible-playbook itself."""
+        self._process.send_signal(number)
+
     def kill(self) -> None:
         """End the run with SIGKILL: all its processes, of which each worker leads a session of its own."""
         doomed = {self._process.pid}

@@ -14,7 +14,9 @@ from ansible.utils.display import Display
 
 from ansible_collections.inflight.jobs.plugins.module_utils._batch_folder import is_batch_id
 from ansible_collections.inflight.jobs.plugins.modules.async_wait import ARGUMENT_SPEC
+from ansible_collections.inflight.jobs.plugins.plugin_utils._cancelling import end_jobs
 from ansible_collections.inflight.jobs.plugins.plugin_utils._contact import Contact, refuse_other_platforms
+from ansible_collections.inflight.jobs.plugins.plugin_utils._interrupt import before_the_end
 from ansible_collections.inflight.jobs.plugins.plugin_utils._progress import Progress, open_job_log
 from ansible_collections.inflight.jobs.plugins.plugin_utils._registered import NotAJob, Record, job_records, shown
 from ansible_collections.inflight.jobs.plugins.plugin_utils._wait_options import BadOption, WaitOptions
@@ -41,6 +43,8 @@ class ActionModule(ActionBase):
             except (BadOption, NotAJob) as ex:
                 # Core shows the message even with no_log, and there are values in it.
                 raise AnsibleActionFail("An option is wrong; no_log hides which" if no_log else str(ex)) from None
+            if wait.cancels_on_interrupt:
+                open_files.enter_context(before_the_end(wait.interrupted))
             wait.run()
             wait.clean_up()
         result.update(result_of(wait, no_log))
@@ -62,14 +66,16 @@ class ActionModule(ActionBase):
         return Wait(
             records,
             options,
-            Contact(
-                functools.partial(self._execute_module, module_name="inflight.jobs.async_wait", task_vars=task_vars),
-                self._connection,
-            ),
+            self._contact("async_wait", task_vars),
             Progress(display, host, lines=arguments["progress"], no_log=no_log, job_log=job_log),
             async_dir=str(self.get_shell_option("async_dir", default="~/.ansible_async")),
             batch=arguments["batch"],
+            end_jobs=functools.partial(end_jobs, self._contact("async_cancel", task_vars)),
         )
+
+    def _contact(self, module: str, task_vars: dict[str, t.Any]) -> Contact:
+        execute = functools.partial(self._execute_module, module_name=f"inflight.jobs.{module}", task_vars=task_vars)
+        return Contact(execute, self._connection)
 
     def _records(self, arguments: dict[str, t.Any]) -> list[Record] | None:
         """The jobs of the task; None where it names none, which means all that run, or all of the batch."""

@@ -20,6 +20,9 @@ _WRAPPER = "async_wrapper.py"
 TAG = "INFLIGHT_JOB"
 _MAX_ENVIRONMENT = 1024 * 1024
 
+# How many seconds a module may take to end by itself once its program has been ended.
+ALONE_FOR = 1.0
+
 # What a job may be asked to end with.
 SIGNALS = ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "KILL")
 # Tells the supervisor of a batch that there is an order for it in its folder.
@@ -278,6 +281,7 @@ class Tree:
         self._session = session
         self._known: dict[int, float] = {}
         self._stage = 0
+        self._programs_until = float("-inf")
 
     def look(self, snapshot: Snapshot) -> bool:
         """See who belongs to the job now; False when nobody of it lives."""
@@ -294,9 +298,14 @@ class Tree:
         are alone; call this after every look.
 
         The process that runs the module reads what its program prints: without it, a shell that prints while it tidies
-        up would die of that. Those that came later are not asked: they may be a part of the tidying.
+        up would die of that. Once the program is gone, it needs a moment to say what its result is. Those that came later are not asked: they may be a part of the tidying.
         """
         programs = {pid for pid in self._known if pid != self._first and not is_ansibles(command_line(pid))}
+        now = time.monotonic()
+        if programs:
+            self._programs_until = now
+        elif now - self._programs_until < ALONE_FOR:
+            return
         stage = 1 if programs else 2
         if stage > self._stage:
             self._stage = stage

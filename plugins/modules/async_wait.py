@@ -42,7 +42,7 @@ options:
     type: str
   timeout:
     description:
-      - How long to wait, in seconds. The jobs that run at the end of it are left running.
+      - How long to wait, in seconds. What happens then to the jobs that still run is up to O(on_timeout).
       - V(0) means as long as a job lives.
     type: float
     default: 0
@@ -57,14 +57,23 @@ options:
     choices:
       wait: Go on waiting for the others.
       stop: Return at once, and leave the others running.
-      cancel: End the others. Refused in this version, which cannot end jobs yet.
+      cancel: End the others, as M(inflight.jobs.async_cancel) does, and return then.
     default: wait
   on_timeout:
     description: What happens to the jobs that still run when the O(timeout) has passed.
     type: str
     choices:
       leave: They run on.
-      cancel: They are ended. Refused in this version, which cannot end jobs yet.
+      cancel: They are ended, as M(inflight.jobs.async_cancel) does. That may take up to half a minute more.
+    default: leave
+  on_interrupt:
+    description:
+      - What happens to the jobs that still run when the playbook is interrupted while it waits, by Ctrl-C or by
+        C(SIGTERM).
+    type: str
+    choices:
+      leave: They run on. The next run can wait for them again.
+      cancel: They are ended, as M(inflight.jobs.async_cancel) does, before the playbook ends.
     default: leave
   hold:
     description:
@@ -351,6 +360,7 @@ ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
     "until": {"type": "raw", "default": "all"},
     "on_failure": {"type": "str", "choices": ["wait", "stop", "cancel"], "default": "wait"},
     "on_timeout": {"type": "str", "choices": ["leave", "cancel"], "default": "leave"},
+    "on_interrupt": {"type": "str", "choices": ["leave", "cancel"], "default": "leave"},
     "hold": {"type": "float", "default": 30},
     "poll": {"type": "float", "default": 10},
     "unreachable_timeout": {"type": "float", "default": 300},

@@ -12,8 +12,24 @@ from collections.abc import Mapping
 
 from ansible_collections.inflight.jobs.plugins.module_utils._order import MAX_GRACE
 from ansible_collections.inflight.jobs.plugins.plugin_utils import _listing
+from ansible_collections.inflight.jobs.plugins.plugin_utils._contact import CheckFailed, OutOfReach
 from ansible_collections.inflight.jobs.plugins.plugin_utils._registered import Record, one_line
 from ansible_collections.inflight.jobs.plugins.plugin_utils._wait_options import BadOption
+
+if t.TYPE_CHECKING:  # pragma: no cover
+    from ansible.plugins.connection import ConnectionBase
+
+    from ansible_collections.inflight.jobs.plugins.plugin_utils._selection import Selection
+
+
+class Host(t.Protocol):
+    """What runs a module on a host: see _contact.Contact."""
+
+    def ask(self, request: dict[str, t.Any], limit: float) -> dict[str, t.Any]: ...
+
+
+# How many seconds jobs may take to end when a wait ends them.
+GRACE = 10.0
 
 # What chooses jobs; without any of these, all jobs of the host would be meant.
 _CHOOSERS = ("jobs", "jid", "batch", "state", "name", "older_than", "newer_than")
@@ -41,14 +57,35 @@ def manner_of(arguments: Mapping[str, t.Any], given: t.Container[str]) -> dict[s
 
 def cancel(
     execute: t.Callable[..., dict[str, t.Any]],
-    connection: t.Any,
+    connection: ConnectionBase,
     request: dict[str, t.Any],
-    selection: t.Any,
+    selection: Selection,
     warn: t.Callable[[str], object],
 ) -> tuple[list[Record], dict[str, t.Any]]:
     """Have the module end jobs: their records, and all that it answered. As _listing.survey."""
     limit = _listing.LIMIT + 2 * request["grace"]
     return _listing.survey(execute, connection, request, selection, warn, limit=limit)
+
+
+def end_jobs(host: Host, jobs: t.Iterable[tuple[str, str]], why: str) -> str:
+    """Have jobs ended that somebody waits for: what went wrong, empty when nothing did.
+
+    :param host: runs the module async_cancel.
+    :param jobs: job directory and job id of each.
+    :param why: what to say of it in their job files.
+    """
+    directories: dict[str, list[str]] = {}
+    for path, jid in jobs:
+        directories.setdefault(path, []).append(jid)
+    request: dict[str, t.Any] = dict.fromkeys(("batch", "states", "name", "older_than", "newer_than"))
+    request["directories"] = [{"path": path, "jobs": jids} for path, jids in directories.items()]
+    request.update(signal="TERM", grace=GRACE, why=why)
+    try:
+        left = host.ask(request, _listing.LIMIT)["left"]
+    except (OutOfReach, CheckFailed) as ex:
+        return f"The jobs could not be cancelled: {ex}"
+    reasons = "; ".join(one_line(reason) for reason in dict.fromkeys(reason for dummy, reason in left))
+    return f"{len(left)} of the jobs could not be ended: {reasons}" if left else ""
 
 
 def result_of(

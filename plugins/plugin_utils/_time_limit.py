@@ -48,7 +48,7 @@ def time_limit(seconds: float) -> t.Iterator[None]:
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
     except TimeLimitPassed as ex:
-        _kill_children(ex.__traceback__)
+        kill_children(ex.__traceback__)
         raise
     finally:
         signal.signal(signal.SIGALRM, before)
@@ -56,7 +56,7 @@ def time_limit(seconds: float) -> t.Iterator[None]:
             signal.setitimer(signal.ITIMER_REAL, max(0.001, due - (time.monotonic() - started)))
 
 
-def _kill_children(traceback: types.TracebackType | None) -> None:
+def kill_children(traceback: types.TracebackType | None) -> None:
     """Kill the child processes that are local variables of the frames which an exception went through."""
     while traceback is not None:
         for value in list(traceback.tb_frame.f_locals.values()):

@@ -22,6 +22,7 @@ class WaitOptions:
     """What the wait is asked for; times in seconds.
 
     until: "all", "any" or how many. stop: return at the first job that did not succeed. timeout: 0 for none.
+    cancel_on_failure, cancel_on_timeout, cancel_on_interrupt: whether the jobs that still run are ended then.
     """
 
     until: str | int = "all"
@@ -31,6 +32,9 @@ class WaitOptions:
     poll: float = 10
     unreachable_timeout: float = 300
     cleanup: bool = False
+    cancel_on_failure: bool = False
+    cancel_on_timeout: bool = False
+    cancel_on_interrupt: bool = False
 
     @classmethod
     def for_batch(cls, arguments: Mapping[str, t.Any]) -> WaitOptions:
@@ -47,7 +51,7 @@ class WaitOptions:
         )
 
     @classmethod
-    def from_arguments(cls, arguments: Mapping[str, t.Any], given: t.Container[str], check_mode: bool) -> WaitOptions:
+    def from_arguments(cls, arguments: Mapping[str, t.Any], given: t.Iterable[str], check_mode: bool) -> WaitOptions:
         """Check what the task gave.
 
         :param arguments: all options, by the argument spec.
@@ -61,17 +65,19 @@ class WaitOptions:
                 f"hold is {arguments['hold']:g} s, longer than the timeout of {arguments['timeout']:g} s: "
                 "leave hold out, or make it shorter"
             )
-        for name, others in (("on_failure", "wait or stop"), ("on_timeout", "leave")):
-            if arguments[name] == "cancel":
-                raise BadOption(f"{name} is cancel: this version cannot end jobs yet, use {others}")
+        cancels = {name: arguments[name] == "cancel" for name in ("on_failure", "on_timeout", "on_interrupt")}
+        if not {"jobs", "jid", "batch"}.intersection(given):
+            for name in (name for name, cancel in cancels.items() if cancel):
+                raise BadOption(f"{name} is cancel, but nothing says which jobs are meant: give jobs or batch")
         return cls(
             until=_until(arguments["until"]),
-            stop=arguments["on_failure"] == "stop",
+            stop=arguments["on_failure"] != "wait",
             timeout=arguments["timeout"],
             hold=arguments["hold"],
             poll=arguments["poll"],
             unreachable_timeout=arguments["unreachable_timeout"],
             cleanup=arguments["cleanup"] and not check_mode,
+            **{f"cancel_{name}": cancel and not check_mode for name, cancel in cancels.items()},
         )
 
 

@@ -83,6 +83,7 @@ class Wait:
         *,
         async_dir: str,
         batch: str | None = None,
+        end_jobs: t.Callable[[t.Iterable[tuple[str, str]], str], str] | None = None,
         judge: t.Callable[[Record], None] | None = None,
         clock: t.Callable[[], float] = time.monotonic,
         sleep: t.Callable[[float], None] = time.sleep,
@@ -91,6 +92,7 @@ class Wait:
         :param records: the jobs; None for every job that runs on the host, or for those of the batch.
         :param async_dir: the job directory of jobs whose launch did not return theirs.
         :param batch: the id of the batch whose jobs are meant.
+        :param end_jobs: has jobs ended, as _cancelling.end_jobs does; needed when the options want that.
         :param judge: may change the record of a job that has just ended, before anybody is told.
         :param clock: tells seconds, never set back.
         :raises BadOption: when options.until asks for more than there are.
@@ -98,10 +100,12 @@ class Wait:
         self.records = records or []
         self.problem = ""
         self.unreachable = False
+        self._is_out_of_reach = False
         self.checks = 0
         self.reconnects = 0
         self._find = records is None
         self._batch = batch
+        self._end_jobs = end_jobs
         self._judge = judge
         self._options = options
         self._host = host
@@ -132,13 +136,40 @@ class Wait:
         return not self._find and ended >= self._asked_for()
 
     @property
+    def cancels_on_interrupt(self) -> bool:
+        """Whether interrupted is to be called when the user interrupts the wait."""
+        return self._options.cancel_on_interrupt
+
+    @property
     def still_open(self) -> list[Record]:
         """The jobs that have not ended, those that have run longest first."""
         order = {key: self._began.get(key) or [float("inf")] for key in self._open}
         return [record for key in sorted(self._open, key=lambda key: order[key]) for record in self._open[key]]
 
     def run(self) -> None:
-        """Wait. Whatever happens, records hold what is known by then."""
+        """Wait, and end what still runs if that is wanted. Whatever happens, records hold what is known by then."""
+        self._wait()
+        if self._options.cancel_on_failure and any(record["failed"] for record in self.records):
+            self._end_open("another job of the wait did not succeed")
+        elif self._options.cancel_on_timeout and self.problem and self._left() <= 0:
+            self._end_open("the timeout of the wait passed")
+
+    def interrupted(self) -> None:
+        """The user wants the wait to end now, and has wanted the jobs to end with it."""
+        if self._open and self._end_jobs:
+            self._end_jobs(list(self._open), "the wait was interrupted")
+
+    def _end_open(self, why: str) -> None:
+        """End the jobs that still run, and take in what became of them."""
+        if not self._open or not self._end_jobs or self._is_out_of_reach:
+            return
+        failure = self._end_jobs(list(self._open), why)
+        problem, self.problem = self.problem, ""
+        while self._try_check(0):
+            pass
+        self.problem = ". ".join(filter(None, (problem, failure, self.problem)))
+
+    def _wait(self) -> None:
         pause = FIRST_PAUSE
         hold = min(self._options.hold, FIRST_HOLD)
         finding = self._find
@@ -174,6 +205,7 @@ class Wait:
         except _contact.CheckFailed as ex:
             self.problem = ex.sentence
         except _contact.OutOfReach as ex:
+            self._is_out_of_reach = True
             self.unreachable = self._left() > 0
             passed = "" if self.unreachable else f"The timeout of {self._options.timeout:g} s passed. "
             self.problem = f"{passed}The host is out of reach: {ex}"

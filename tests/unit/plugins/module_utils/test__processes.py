@@ -540,7 +540,9 @@ def test_a_process_that_is_stopped_ends_when_it_is_asked_to() -> None:
 
 
 @needs_proc
-def test_the_first_process_is_asked_to_end_when_the_others_have_gone() -> None:
+def test_the_first_process_is_asked_to_end_some_time_after_the_others_have_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with job(child) as (pid, tree):
         tree.look(Snapshot())
         (other,) = set(tree._known) - {pid}
@@ -550,6 +552,9 @@ def test_the_first_process_is_asked_to_end_when_the_others_have_gone() -> None:
         os.close(gone)
         assert tree.look(Snapshot())
         assert set(tree._known) == {pid}
+        tree.ask_to_end()  # it has only just lost its program, and may be about to tell its result
+        assert tree._stage == 1
+        monkeypatch.setattr(_processes, "ALONE_FOR", 0.0)
         tree.ask_to_end()
         assert exit_code(pid) == -signal.SIGTERM
 

@@ -16,6 +16,7 @@ DEFAULTS = {
     "until": "all",
     "on_failure": "wait",
     "on_timeout": "leave",
+    "on_interrupt": "leave",
     "hold": 30.0,
     "poll": 10.0,
     "unreachable_timeout": 300.0,
@@ -74,10 +75,27 @@ def test_the_default_hold_is_no_mistake_of_the_user() -> None:
     assert options(timeout=10.0).timeout == 10
 
 
-@pytest.mark.parametrize("name", ["on_failure", "on_timeout"])
-def test_cancel_is_refused_and_says_what_to_use(name: str) -> None:
-    with pytest.raises(BadOption, match=f"{name}.* cancel.*use (wait or stop|leave)"):
+CANCELS = ("on_failure", "on_timeout", "on_interrupt")
+
+
+@pytest.mark.parametrize("name", CANCELS)
+def test_jobs_may_be_ended(name: str) -> None:
+    found = options(jobs=["j1.1"], **t.cast("t.Any", {name: "cancel"}))
+    assert getattr(found, f"cancel_{name}") is True
+    assert found.stop is (name == "on_failure")
+    assert options(batch="nightly", **t.cast("t.Any", {name: "cancel"})) == found
+
+
+@pytest.mark.parametrize("name", CANCELS)
+def test_jobs_that_nobody_named_are_not_ended(name: str) -> None:
+    with pytest.raises(BadOption, match=f"{name} is cancel, but nothing says which jobs are meant: give jobs or batch"):
         options(**t.cast("t.Any", {name: "cancel"}))
+
+
+@pytest.mark.parametrize("name", CANCELS)
+def test_check_mode_ends_nothing(name: str) -> None:
+    found = options(jobs=["j1.1"], check_mode=True, **t.cast("t.Any", {name: "cancel"}))
+    assert getattr(found, f"cancel_{name}") is False
 
 
 def test_check_mode_deletes_nothing() -> None:

@@ -158,8 +158,15 @@ class Run:
         tidy: bool = False,
         owes_a_line: bool = False,
         follows: bool = True,
+        cannot_end: str = "",
         **options: t.Any,
     ) -> None:
+        self.told_to_end: list[tuple[list[tuple[str, str]], str]] = []
+
+        def end_jobs(jobs: Iterable[tuple[str, str]], why: str) -> str:
+            self.told_to_end.append((list(jobs), why))
+            return cannot_end
+
         self.clock = Clock()
         self.host = Host(self.clock, steps)
         self.watcher = Watcher(owes_a_line, follows)
@@ -170,6 +177,7 @@ class Run:
             self.host,
             self.watcher,
             async_dir=ASYNC_DIR,
+            end_jobs=end_jobs,
             clock=self.clock,
             sleep=self.clock.sleep,
         )
@@ -1047,3 +1055,58 @@ def test_whatever_a_host_says_of_a_batch_no_job_is_lost_sight_of(
     assert [record["ansible_job_id"] for record in wait.records] == (JOBS if others is None else others)
     assert all(record["state"] in ("running", "queued") for record in wait.records)
     assert wait.elapsed <= 60
+
+
+# Ending what still runs
+
+
+def cancelled(jid: str) -> Answer:
+    text = json.dumps({"failed": True, "msg": "cancelled at noon by root", "inflight_state": "cancelled"})
+    return report(jid, "cancelled", text=text)
+
+
+def test_the_first_failure_may_end_the_other_jobs() -> None:
+    steps = up(report("j2.1", "failed"), after=3), up(cancelled("j1.1"), cancelled("j3.1"), after=0)
+    run = Run(JOBS, *steps, stop=True, cancel_on_failure=True)
+    assert run.told_to_end == [([(ASYNC_DIR, "j1.1"), (ASYNC_DIR, "j3.1")], "another job of the wait did not succeed")]
+    assert run.states == ["cancelled", "failed", "cancelled"]
+    assert run.result["finished"] is True
+    assert run.watcher.of("ended") == ["j2.1", "j1.1", "j3.1"]
+    assert run.result["msg"].endswith("j3.1 cancelled: cancelled at noon by root")
+
+
+def test_when_no_job_fails_none_is_ended() -> None:
+    run = Run(JOBS, up("j1.1", after=3), stop=True, until="any", cancel_on_failure=True, cancel_on_timeout=True)
+    assert run.told_to_end == []
+    assert run.states == ["succeeded", "running", "running"]
+
+
+def test_the_timeout_may_end_the_jobs_that_still_run() -> None:
+    steps = up("j1.1", after=3), up(after=7), up("j2.1", cancelled("j3.1"), after=0)
+    run = Run(JOBS, *steps, timeout=10, cancel_on_timeout=True)
+    assert run.told_to_end == [([(ASYNC_DIR, "j2.1"), (ASYNC_DIR, "j3.1")], "the timeout of the wait passed")]
+    assert run.states == ["succeeded", "succeeded", "cancelled"]
+    assert run.result["msg"].startswith("The timeout of 10 s passed. 1 of 3 jobs did not succeed: j3.1 cancelled")
+    assert run.result["failed"] is True
+
+
+def test_jobs_that_cannot_be_ended_are_told() -> None:
+    steps = up(after=10), up("j1.1", "j2.1", after=0)
+    run = Run(JOBS, *steps, timeout=10, cancel_on_timeout=True, cannot_end="1 of the jobs could not be ended: no")
+    assert run.states == ["succeeded", "succeeded", "running"]
+    assert run.result["msg"] == (
+        "The timeout of 10 s passed. 1 of the jobs could not be ended: no. 1 of 3 jobs still running: j3.1"
+    )
+
+
+def test_a_host_that_is_out_of_reach_at_the_timeout_is_not_asked_to_end_jobs() -> None:
+    run = Run(JOBS, up("j1.1", after=3), down(after=10), timeout=10, cancel_on_timeout=True)
+    assert run.told_to_end == []
+    assert "The host is out of reach: no route to host" in run.result["msg"]
+
+
+def test_an_interrupted_wait_ends_the_jobs_that_are_not_known_to_have_ended() -> None:
+    run = Run(JOBS, up("j1.1", after=3), until="any", cancel_on_interrupt=True)
+    assert run.wait.cancels_on_interrupt
+    run.wait.interrupted()
+    assert run.told_to_end == [([(ASYNC_DIR, "j2.1"), (ASYNC_DIR, "j3.1")], "the wait was interrupted")]
