@@ -298,7 +298,8 @@ class Tree:
         are alone; call this after every look.
 
         The process that runs the module reads what its program prints: without it, a shell that prints while it tidies
-        up would die of that. Once the program is gone, it needs a moment to say what its result is. Those that came later are not asked: they may be a part of the tidying.
+        up would die of that. Once the program is gone, it needs a moment to say what its result is. Those that came
+        later are not asked: they may be a part of the tidying.
         """
         programs = {pid for pid in self._known if pid != self._first and not is_ansibles(command_line(pid))}
         now = time.monotonic()

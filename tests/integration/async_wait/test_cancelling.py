@@ -47,8 +47,8 @@ def test_a_wait_may_end_what_still_runs_when_its_time_is_over(sandbox: Sandbox) 
 
 def test_in_check_mode_a_wait_ends_nothing(sandbox: Sandbox) -> None:
     launches = sandbox.start_jobs({"slow": SLOW})
-    arguments = {"jobs": registered(launches), "timeout": 1, "on_timeout": "cancel"}
-    waited = sandbox.run_playbook("wait", "--check", **arguments).result_of_wait()
+    outcome = sandbox.run_playbook("wait", "--check", jobs=registered(launches), timeout=1, on_timeout="cancel")
+    waited = outcome.result_of_wait()
     assert states(waited) == {"slow": "running"}
     assert family(launches["slow"]["ansible_job_id"]).below
 
