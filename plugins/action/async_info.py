@@ -15,6 +15,7 @@ from ansible_collections.inflight.jobs.plugins.plugin_utils import _contact
 from ansible_collections.inflight.jobs.plugins.plugin_utils._listing import message_of, options_checked, survey
 from ansible_collections.inflight.jobs.plugins.plugin_utils._registered import summary_of
 from ansible_collections.inflight.jobs.plugins.plugin_utils._selection import Selection
+from ansible_collections.inflight.jobs.plugins.plugin_utils._wait_options import lines_of
 
 display = Display()
 
@@ -32,8 +33,9 @@ class ActionModule(ActionBase):
         _contact.refuse_other_platforms(self._connection, "async_info")
         with options_checked(self._task.no_log):
             selection = Selection(arguments, given=self._task.args)
+            tail = lines_of(arguments["tail"])
         request = selection.request(str(self.get_shell_option("async_dir", default="~/.ansible_async")))
-        request["results"] = arguments["results"]
+        request.update(results=arguments["results"], tail=tail)
         execute = functools.partial(self._execute_module, module_name="inflight.jobs.async_info", task_vars=task_vars)
         wanted = arguments["results"]
         records, dummy = survey(execute, self._connection, request, selection, display.warning, results=wanted)

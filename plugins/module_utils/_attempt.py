@@ -179,7 +179,7 @@ class Attempt:
             self._directory.move_in(self.jid, self._out)
         else:
             self._write(data)
-        for path in (self._out, self._err):
+        for path in (self._out, self._err, self._folder.output_file(self.jid)):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
 

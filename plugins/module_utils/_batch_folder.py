@@ -219,6 +219,10 @@ class BatchFolder:
         """The path of a file that is there while a job that was told to end has not ended with all of its processes."""
         return self.file(f"{jid}.stop")
 
+    def output_file(self, jid: str) -> str:
+        """The path of a file that holds the end of what the program of a running job has printed, if that is kept."""
+        return self.file(f"{jid}.output")
+
     def is_stopped(self, jid: str) -> bool:
         """Whether a job was told to end, and the supervisor will say what became of it."""
         return os.path.lexists(self.stop_file(jid))

@@ -10,7 +10,14 @@ from __future__ import annotations
 import time
 import typing as t
 
-from ansible_collections.inflight.jobs.plugins.module_utils import _batch_folder, _jobs, _notify, _processes, _removal
+from ansible_collections.inflight.jobs.plugins.module_utils import (
+    _batch_folder,
+    _jobs,
+    _notify,
+    _output,
+    _processes,
+    _removal,
+)
 from ansible_collections.inflight.jobs.plugins.module_utils._living import Job, Living
 
 # How often to see whether the jobs live, and to look at files that changed in a way that inotify does not see (on a
@@ -33,7 +40,8 @@ class Check:
     The request has these keys: directories (a list of path, and jobs: job id -> began or null), find (whether to take
     all running jobs of the first directory instead), batch (the id of a batch there whose jobs to take instead, or
     null), ends (how many ends are asked for, at least 1), stop (whether one failure is enough), hold and linger
-    (seconds), delete (a list of pairs of path and job id), boot and looked (from the response to the check before).
+    (seconds), delete (a list of pairs of path and job id), boot and looked (from the response to the check before). It
+    may have tail (how many of the lines that a running job printed last are to be told).
     """
 
     def __init__(self, request: dict[str, t.Any], run_command: _processes.RunCommand) -> None:
@@ -67,6 +75,7 @@ class Check:
             "ended": self.ended,
             "running": [[place, job.jid, job.began] for job, place in self._open_jobs(queued=False)],
             "queued": [[place, job.jid] for job, place in self._open_jobs(queued=True)],
+            "tails": [[place, job.jid, lines] for place, job, lines in self._tails()],
             **batch,
             "more": self.full,
             "boot": self.boot,
@@ -80,6 +89,14 @@ class Check:
             if (job.look.state == _jobs.QUEUED) is queued:
                 for place in job.places:
                     yield job, place
+
+    def _tails(self) -> t.Iterator[tuple[int, Job, list[str]]]:
+        """What running jobs printed last, as far as that is wanted and kept."""
+        wanted = self.request.get("tail", 0)
+        for job, place in self._open_jobs(queued=False) if wanted else ():
+            lines = _output.tail(job.folder.output_file(job.jid), wanted) if job.folder is not None else []
+            if lines:
+                yield place, job, lines
 
     def _find_batch(self) -> dict[str, t.Any]:
         """Where the batch that is asked for is, and its jobs, which are also put into the request."""

@@ -14,7 +14,7 @@ import re
 import time
 import typing as t
 
-from ansible_collections.inflight.jobs.plugins.module_utils import _batch_folder, _jobs, _processes
+from ansible_collections.inflight.jobs.plugins.module_utils import _batch_folder, _jobs, _output, _processes
 from ansible_collections.inflight.jobs.plugins.module_utils._living import Job, Living
 
 # What of a result tells how the job ended, where the whole result is not wanted; and how much of each text.
@@ -81,7 +81,8 @@ class Survey:
 
     The request has these keys: directories (a list of path, and jobs: a list of ids, or null for all), batch (an id, or
     null), states (a list, or null), name (a shell pattern for names and ids, or null), older_than and newer_than
-    (seconds since the job ended, or since it started where it has not ended; or null).
+    (seconds since the job ended, or since it started where it has not ended; or null). It may have tail (how many of
+    the lines that a running job printed last are to be told).
     """
 
     def __init__(self, request: dict[str, t.Any], run_command: _processes.RunCommand) -> None:
@@ -239,6 +240,10 @@ class Survey:
         if limit and "elapsed" in fields:
             fields["time_left"] = round(max(0.0, limit - fields["elapsed"]), 3)
         fields.update(self._usage(process.pid))
+        wanted = self._request.get("tail", 0)
+        lines = _output.tail(job.folder.output_file(job.jid), wanted) if wanted and job.folder is not None else []
+        if lines:
+            fields["tail"] = lines
         return fields
 
     def _usage(self, pid: int) -> dict[str, t.Any]:

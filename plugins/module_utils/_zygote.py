@@ -26,7 +26,13 @@ import time
 import traceback
 import typing as t
 
-from ansible_collections.inflight.jobs.plugins.module_utils import _attempt, _batch_folder, _jobs, _processes
+from ansible_collections.inflight.jobs.plugins.module_utils import (
+    _attempt,
+    _batch_folder,
+    _jobs,
+    _output,
+    _processes,
+)
 
 # Read by the interpreter or the C library when a process starts: a job that sets one of them needs a new process.
 _READ_AT_START = ("PYTHON", "LD_", "LC_", "LANG", "MALLOC_", "DYLD_")
@@ -36,6 +42,8 @@ FORK_TRIES = 50
 FORK_PAUSE = 0.1
 
 _ANSIBLE = ("ansible", "ansible_collections")
+# The modules whose program is the job itself: what it prints is worth to be seen while it runs.
+_COMMANDS = (".command", ".shell")
 _MODULES = ("ansible.modules.", "ansible.legacy.", ".plugins.modules.")
 
 # Runs the module of a job in this process; returns its wait status.
@@ -374,7 +382,14 @@ def _run_up_to_module(
         _loader.run_module = run_module
         _move_packages([path for path in sys.path if path not in known])
         _prepare_module(keywords["module_fqn"], preload)
-        serve(lambda job: _to_the_end(lambda: run_module(**dict(keywords, json_params=job.params.encode()))))
+        runs_programs = keywords["module_fqn"].endswith(_COMMANDS)
+
+        def run(job: Job) -> int:
+            if runs_programs:
+                _output.keep(folder.output_file(job.jid))
+            return _to_the_end(lambda: run_module(**dict(keywords, json_params=job.params.encode())))
+
+        serve(run)
 
     _loader.run_module = hook
     tempfile.tempdir = folder.path

@@ -26,6 +26,13 @@ options:
       - Whether to return the results of the jobs as well. No more than 8 MiB of them are returned by one task.
     type: bool
     default: false
+  tail:
+    description:
+      - How many of the lines to return that the program of a running job has printed last, at most 1,000.
+      - They are known of jobs of M(inflight.jobs.async_batch) that run M(ansible.builtin.command) or
+        M(ansible.builtin.shell), unless their task has C(no_log), or C(no_target_syslog) keeps modules from logging.
+    type: int
+    default: 0
   _request:
     description:
       - What the part of this plugin that runs on the controller asks of the part that runs on the host. A task cannot
@@ -216,6 +223,13 @@ jobs:
       returned: when it runs, has a limit, and its processes can be seen
       type: float
       sample: 3582.75
+    tail:
+      description: The last lines that its program has printed, at most as many as O(tail), each of at most 1,000
+        characters.
+      returned: when it runs, and what its program prints is kept
+      type: list
+      elements: str
+      sample: ["dumping contents of table public.users"]
 summary:
   description: How many jobs there are in all (C(total)) and in each state.
   returned: always
@@ -250,6 +264,7 @@ ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
     "older_than": {"type": "raw"},
     "newer_than": {"type": "raw"},
     "results": {"type": "bool", "default": False},
+    "tail": {"type": "int", "default": 0},
 }
 
 

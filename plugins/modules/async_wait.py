@@ -111,6 +111,15 @@ options:
       - Whether to show a line when jobs have ended, not more often than every five seconds.
     type: bool
     default: true
+  tail:
+    description:
+      - How many of the lines to return that the program of a job has printed last, for jobs that still run at the end
+        of the wait. At most 1,000. The newest one of each running job is shown with the progress line.
+      - They are known of jobs of M(inflight.jobs.async_batch) that run M(ansible.builtin.command) or
+        M(ansible.builtin.shell), unless their task has C(no_log), or C(no_target_syslog) keeps modules from logging.
+      - With this, the host is asked at least every five seconds as long as O(progress) is true.
+    type: int
+    default: 0
   job_log:
     description:
       - A file on the controller that gets one line of JSON for every job that ended, with the keys C(host), C(name),
@@ -309,6 +318,13 @@ jobs:
     result:
       description: The result of its module, as a task in the foreground would have registered it. Null without one.
       type: dict
+    tail:
+      description: The last lines that its program has printed, at most as many as O(tail), each of at most 1,000
+        characters.
+      returned: when it still runs, and what its program prints is kept
+      type: list
+      elements: str
+      sample: ["dumping contents of table public.users"]
 summary:
   description: How many jobs there are in all (C(total)) and in each state.
   returned: always
@@ -367,6 +383,7 @@ ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
     "label": {"type": "str"},
     "cleanup": {"type": "bool", "default": False},
     "progress": {"type": "bool", "default": True},
+    "tail": {"type": "int", "default": 0},
     "job_log": {"type": "path"},
 }
 

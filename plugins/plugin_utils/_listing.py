@@ -35,7 +35,18 @@ if t.TYPE_CHECKING:  # pragma: no cover
 LIMIT = 300.0
 
 # What a record of a survey has beyond the others, where it is known.
-MORE = ("batch", "queue_place", "pid", "user", "command", "cpu_seconds", "memory_bytes", "children", "time_left")
+MORE = (
+    "batch",
+    "queue_place",
+    "pid",
+    "user",
+    "command",
+    "cpu_seconds",
+    "memory_bytes",
+    "children",
+    "time_left",
+    "tail",
+)
 
 
 @contextlib.contextmanager

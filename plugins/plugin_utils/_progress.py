@@ -25,6 +25,8 @@ if t.TYPE_CHECKING:  # pragma: no cover
 # No more than one progress line in so many seconds, and no longer than this many characters.
 LINE_EVERY = 5.0
 LINE_WIDTH = 80
+# Of so many running jobs it is shown what they printed last.
+MAX_PRINTING = 10
 
 
 class JobLog:
@@ -96,7 +98,7 @@ class Progress:
         self._no_log = no_log
         self._job_log = job_log
         self._clock = clock
-        self._shown: tuple[int, int, int] | None = None
+        self._shown: tuple[object, ...] | None = None
         self._shown_at = float("-inf")
 
     @property
@@ -108,15 +110,23 @@ class Progress:
         """Show where the wait stands, if that is something new; True when it is, but too soon after the last line."""
         ended = sum(record["finished"] for record in wait.records)
         failed = sum(record["failed"] for record in wait.records)
-        standing = (len(wait.records), ended, failed)
+        printing = self._printing(wait)
+        standing = (len(wait.records), ended, failed, *printing)
         # A wait that was over at the first look needs no line: the result of the task says it all.
         if not self._lines or standing == self._shown or (wait.finished and self._shown is None):
             return False
         if self._clock() - self._shown_at < LINE_EVERY and not wait.finished:
             return True
         self._shown, self._shown_at = standing, self._clock()
-        self._display.display(self._line(wait, *standing))
+        for line in (self._line(wait, len(wait.records), ended, failed), *printing):
+            self._display.display(line)
         return False
+
+    def _printing(self, wait: Wait) -> list[str]:
+        """A line for each running job of which it is known what it printed last."""
+        found = [record for record in wait.still_open if record.get("tail")]
+        lines = [f"  {one_line(record['name'])}: {one_line(record['tail'][-1])}" for record in found]
+        return [line if len(line) <= LINE_WIDTH else line[: LINE_WIDTH - 3] + "..." for line in lines[:MAX_PRINTING]]
 
     def _line(self, wait: Wait, total: int, ended: int, failed: int) -> str:
         line = f"{self._host}: {ended}/{total} ended, {failed} failed, {clock_time(wait.elapsed)}"

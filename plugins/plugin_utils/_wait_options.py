@@ -13,6 +13,10 @@ import typing as t
 from collections.abc import Mapping
 
 
+# How many lines of the output of a job can be asked for.
+MAX_TAIL = 1000
+
+
 class BadOption(ValueError):
     """An option has a value that makes no sense; the message names both and says what to do."""
 
@@ -22,7 +26,7 @@ class WaitOptions:
     """What the wait is asked for; times in seconds.
 
     until: "all", "any" or how many. stop: return at the first job that did not succeed. timeout: 0 for none.
-    cancel_on_failure, cancel_on_timeout, cancel_on_interrupt: whether the jobs that still run are ended then.
+    tail: how many of the lines that a running job printed last are wanted. cancel_on_failure, cancel_on_timeout, cancel_on_interrupt: whether the jobs that still run are ended then.
     """
 
     until: str | int = "all"
@@ -32,6 +36,7 @@ class WaitOptions:
     poll: float = 10
     unreachable_timeout: float = 300
     cleanup: bool = False
+    tail: int = 0
     cancel_on_failure: bool = False
     cancel_on_timeout: bool = False
     cancel_on_interrupt: bool = False
@@ -77,8 +82,19 @@ class WaitOptions:
             poll=arguments["poll"],
             unreachable_timeout=arguments["unreachable_timeout"],
             cleanup=arguments["cleanup"] and not check_mode,
+            tail=lines_of(arguments["tail"]),
             **{f"cancel_{name}": cancel and not check_mode for name, cancel in cancels.items()},
         )
+
+
+def lines_of(tail: int) -> int:
+    """The option tail.
+
+    :raises BadOption: when it is no sensible number of lines.
+    """
+    if not 0 <= tail <= MAX_TAIL:
+        raise BadOption(f"tail is {tail}: it must be a number of lines, 0 to {MAX_TAIL}")
+    return tail
 
 
 def check_seconds(arguments: Mapping[str, t.Any], names: t.Iterable[str]) -> None:

@@ -182,8 +182,9 @@ class Wait:
                 self.problem = self._too_few()
                 if self.problem:
                     return
-            # News that could not be shown yet must not wait for a long hold.
-            hold = min(self._options.hold, LINGER) if self._watcher.news(self) else self._options.hold
+            # News that could not be shown yet must not wait for a long hold, and what jobs print is news all the time.
+            soon = self._watcher.news(self) or (self._options.tail > 0 and self._watcher.follows)
+            hold = min(self._options.hold, LINGER) if soon else self._options.hold
             if self._is_over():
                 break
             left = self._left()
@@ -276,6 +277,7 @@ class Wait:
             "stop": self._options.stop,
             "hold": hold,
             # Nobody watches on the host between a report and the next check: report early only to those who want it.
+            "tail": self._options.tail,
             "linger": min(LINGER, hold) if self._watcher.follows else hold,
             "delete": [],
             **self._memory,
@@ -310,6 +312,9 @@ class Wait:
                 if began and response["looked"] is not None:
                     record["started_at"] = began[1]
                     record["elapsed"] = round(max(0.0, response["looked"] - began[0]), 3)
+        for place, jid, lines in response.get("tails", ()):
+            for record in self._open.get((paths.get(place, self._async_dir), jid), ()):
+                record["tail"] = [str(line) for line in lines]
         for place, jid in response.get("queued", ()):
             self._found(paths.get(place, self._async_dir), jid)
             for record in self._open.get((paths.get(place, self._async_dir), jid), ()):
@@ -318,6 +323,7 @@ class Wait:
             key = (paths.get(report["place"], self._async_dir), report["jid"])
             self._found(*key)
             for record in self._open.pop(key, ()):
+                record.pop("tail", None)
                 take_in(record, report)
                 if self._judge:
                     self._judge(record)

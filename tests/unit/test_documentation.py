@@ -63,9 +63,10 @@ RESULTS: dict[str, Callable[[], Entry]] = {
 }
 # What the jobs of an action have beside the keys that all records have, where it is known.
 MORE_KEYS = {
-    "async_cancel": list(_listing.MORE),
+    "async_cancel": [key for key in _listing.MORE if key != "tail"],
     "async_info": list(_listing.MORE),
     "async_prune": ["batch"],
+    "async_wait": ["tail"],
 }
 # What the jobs of an action never have of those.
 MISSING_KEYS = {"async_cancel": {"result"}, "async_prune": {"result"}}

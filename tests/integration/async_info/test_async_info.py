@@ -60,6 +60,33 @@ def names(outcome: Outcome, task: str) -> list[str]:
     return [job["name"] for job in jobs(outcome, task)]
 
 
+def test_what_a_job_of_a_batch_prints_can_be_seen_while_it_runs(sandbox: BatchSandbox) -> None:
+    log, go = sandbox.folder / "log", sandbox.folder / "go"
+    script = f"seq 3; echo oops >&2; echo begun >> {log}; {until_exists(go)}"
+    secret = {**batch_task("secret", script, items=["three"], id="secret", wait=False), "no_log": True}
+    sandbox.run_tasks([batch_task("batch", script, items=["one", "two"], id="nightly", wait=False), secret])
+    eventually(lambda: len(lines_of(log)) == 3, 60, "three jobs run")
+    wait = {"batch": "nightly", "timeout": 1, "tail": 1}
+    outcome = sandbox.run_tasks(
+        [
+            info("three lines", batch="nightly", tail=3),
+            info("secret lines", batch="secret", tail=3),
+            info("none", batch="nightly"),
+            info("too many", batch="nightly", tail=1001),
+            {"name": "wait", "inflight.jobs.async_wait": wait, "ignore_errors": True},
+        ]
+    )
+    assert [sorted(job["tail"]) for job in jobs(outcome, "three lines")] == [["2", "3", "oops"]] * 2
+    assert ["tail" in job for task in ("secret lines", "none") for job in jobs(outcome, task)] == [False] * 3
+    assert outcome.result("too many")["msg"] == "tail is 1001: it must be a number of lines, 0 to 1000"
+    (newest,) = {tuple(job["tail"]) for job in jobs(outcome, "wait")}
+    assert newest in {("3",), ("oops",)}
+    assert f"  one: {newest[0]}" in outcome.stdout.splitlines()
+    go.touch()
+    sandbox.run_tasks([{"name": "end", "inflight.jobs.async_wait": {}}])
+    assert not list(sandbox.jobs.glob(".inflight/*/*.output"))
+
+
 def test_jobs_of_core_and_of_a_batch_are_listed_together(sandbox: BatchSandbox) -> None:
     log, go = sandbox.folder / "log", sandbox.folder / "go"
     script = f"echo begun >> {log}; {until_exists(go)}; echo did it"

@@ -439,6 +439,19 @@ def test_without_a_limit_there_is_no_time_left(directory: JobDirectory, batch_fo
 
 
 @needs_proc
+def test_the_last_lines_that_a_running_job_printed_are_told_where_they_are_wanted(
+    directory: JobDirectory, batch_folder: BatchFolder
+) -> None:
+    Path(batch_folder.output_file(FIRST)).write_text("one\ntwo\nthree\n", encoding="utf-8")
+    with living(os.setsid) as pid:
+        run_as(directory, FIRST, pid)
+        assert surveyed(directory, tail=2)[FIRST]["tail"] == ["two", "three"]
+        assert "tail" not in surveyed(directory)[FIRST]
+    put(directory, FIRST, {"changed": True})
+    assert "tail" not in surveyed(directory, tail=2)[FIRST]
+
+
+@needs_proc
 def test_processes_of_the_session_of_somebody_else_are_none_of_the_job(
     directory: JobDirectory, batch_folder: BatchFolder
 ) -> None:

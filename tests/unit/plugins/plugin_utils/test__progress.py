@@ -86,6 +86,29 @@ def test_nothing_new_is_no_line_however_long_it_takes() -> None:
     assert len(scene.news(30)) == 1
 
 
+def test_what_running_jobs_print_is_shown_below_the_line() -> None:
+    scene = Scene(["users", "orders", "stock"])
+    scene.records[0]["tail"] = ["older", "table 3 of 7"]
+    scene.records[2]["tail"] = ["\x1b[31mred\x1b[0m " + "x" * 100]
+    head, first, second = scene.news(after=12)
+    assert head == "web1: 0/3 ended, 0 failed, 12 s; running: users, orders, stock"
+    assert first == "  users: table 3 of 7"
+    assert second.startswith("  stock: ")
+    assert second.endswith("xxx...")
+    assert len(second) == 80
+    assert "\x1b" not in second
+    assert scene.news(after=12) == []
+    scene.records[0]["tail"] = ["table 4 of 7"]
+    assert scene.news(after=12)[1] == "  users: table 4 of 7"
+
+
+def test_only_some_jobs_are_shown_with_what_they_print() -> None:
+    scene = Scene([str(number) for number in range(50)])
+    for record in scene.records:
+        record["tail"] = ["working"]
+    assert len(scene.news(after=12)) == 11
+
+
 def test_there_is_at_most_one_line_in_five_seconds() -> None:
     scene = Scene([str(number) for number in range(100)])
     shown = []

@@ -21,6 +21,7 @@ DEFAULTS = {
     "poll": 10.0,
     "unreachable_timeout": 300.0,
     "cleanup": False,
+    "tail": 0,
 }
 
 
@@ -40,6 +41,7 @@ def test_all_options_arrive() -> None:
         "unreachable_timeout": 7.0,
         "cleanup": True,
         "until": 3,
+        "tail": 7,
     }
     assert options(on_failure="stop", **given) == WaitOptions(stop=True, **given)
 
@@ -96,6 +98,12 @@ def test_jobs_that_nobody_named_are_not_ended(name: str) -> None:
 def test_check_mode_ends_nothing(name: str) -> None:
     found = options(jobs=["j1.1"], check_mode=True, **t.cast("t.Any", {name: "cancel"}))
     assert getattr(found, f"cancel_{name}") is False
+
+
+@pytest.mark.parametrize("tail", [-1, 1001])
+def test_a_tail_is_a_sensible_number_of_lines(tail: int) -> None:
+    with pytest.raises(BadOption, match=rf"tail is {tail}: it must be a number of lines, 0 to 1000"):
+        options(tail=tail)
 
 
 def test_check_mode_deletes_nothing() -> None:

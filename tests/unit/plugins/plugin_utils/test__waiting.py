@@ -1110,3 +1110,19 @@ def test_an_interrupted_wait_ends_the_jobs_that_are_not_known_to_have_ended() ->
     assert run.wait.cancels_on_interrupt
     run.wait.interrupted()
     assert run.told_to_end == [([(ASYNC_DIR, "j2.1"), (ASYNC_DIR, "j3.1")], "the wait was interrupted")]
+
+
+# What running jobs print
+
+
+def test_what_running_jobs_print_last_is_in_their_records_as_long_as_they_run() -> None:
+    tails = [[0, "j1.1", ["table 1"]], [0, "j2.1", ["a", "b"]]]
+    run = Run(JOBS, up(after=5, tails=tails), up("j1.1", after=5, tails=tails[1:]), timeout=10, tail=2)
+    assert [job.get("tail") for job in run.result["jobs"]] == [None, ["a", "b"], None]
+    assert [request["tail"] for request in run.host.requests] == [2, 2]
+
+
+@pytest.mark.parametrize(("follows", "holds"), [(True, [5, 5, 5]), (False, [5, 30, 30])])
+def test_the_host_is_asked_often_where_somebody_watches_what_jobs_print(follows: bool, holds: list[float]) -> None:
+    run = Run(JOBS, up(), up(), up(*JOBS), tail=1, follows=follows)
+    assert run.host.holds == holds
