@@ -152,10 +152,9 @@ class BatchFolder:
     def wake_supervisor(self) -> None:
         """Tell the supervisor that there is an order for it."""
         pid = self.supervisor()
-        # What stands in the lock is only as good as its owner: no signal to processes of anybody else.
-        with contextlib.suppress(OSError):
-            if pid and _processes.owner(pid) == os.lstat(self.file("lock")).st_uid:
-                _processes.wake(pid)
+        # The pid of the one before stands there until the new one has written its own.
+        if pid and _processes.has_open(pid, self.file("lock")):
+            _processes.wake(pid)
 
     def leave_order(self, order: dict[str, t.Any]) -> str:
         """Leave an order for the supervisor, which takes it when it is woken.

@@ -14,7 +14,7 @@ import typing as t
 
 from ansible_collections.inflight.jobs.plugins.module_utils import _batch_folder, _jobs, _processes
 from ansible_collections.inflight.jobs.plugins.module_utils._ending import Ending
-from ansible_collections.inflight.jobs.plugins.module_utils._living import Job, Living
+from ansible_collections.inflight.jobs.plugins.module_utils._living import Job
 from ansible_collections.inflight.jobs.plugins.module_utils._order import Order
 from ansible_collections.inflight.jobs.plugins.module_utils._other_user import OtherUser, OtherUserError
 from ansible_collections.inflight.jobs.plugins.module_utils._survey import Found, Survey, brief, user_name
@@ -36,14 +36,19 @@ class Cancel:
         """
         named = any(wanted["jobs"] is not None for wanted in request["directories"])
         # Of those that are named, it is told as well what became of them before.
-        states = request["states"] or (None if named else list(STATES))
+        states = list(STATES) if request["states"] is None and not named else request["states"]
         self._request = dict(request, states=states)
         self._run_command = run_command
         self._only_look = only_look
+        # Made here, as long as this process is the one that the user runs.
+        reason = f"cancelled at {_jobs.iso(time.time())} by {_who()}" + (
+            f": {request['why']}" if request["why"] else ""
+        )
+        self._order = Order(frozenset(), reason, request["signal"], float(request["grace"]))
 
     def run(self) -> dict[str, t.Any]:
         """Do it, and tell: jobs (as Survey.report tells them), cancelled (how many), left (for those that could not be
-        ended: name and why), and remarks.
+        ended: job id and why), and remarks.
 
         :raises JobDirectoryError: when a job directory cannot be used.
         :raises BatchError: when a batch is damaged.
@@ -61,10 +66,14 @@ class Cancel:
         left = self._end([one.job for one in to_end])
         ended = {_key(one) for one in to_end}
         after, found = self._look_again(found)
+        open_still = {_key(one) for one in found if one.state in _jobs.OPEN_STATES}
+        for one in to_end:
+            if _key(one) in open_still:
+                left.setdefault(one.job, "none of its processes can be seen")
         return {
             "jobs": [after.report(one) for one in found],
             "cancelled": sum(one.state == _jobs.CANCELLED and _key(one) in ended for one in found),
-            "left": [[one.name, left[one.job]] for one in to_end if one.job in left],
+            "left": [[one.job.jid, left[one.job]] for one in to_end if one.job in left],
             "remarks": survey.remarks,
         }
 
@@ -110,12 +119,7 @@ class Cancel:
 
     def _end_ours(self, jobs: list[Job]) -> list[tuple[int, str]]:
         """End jobs of the user that this process belongs to: the places of those that could not be ended, and why."""
-        request = self._request
-        reason = f"cancelled at {_jobs.iso(time.time())} by {_who()}" + (
-            f": {request['why']}" if request["why"] else ""
-        )
-        order = Order(frozenset(), reason, request["signal"], float(request["grace"]))
-        left = Ending(order, Living(self._run_command)).run(jobs)
+        left = Ending(self._order).run(jobs)
         return [(jobs.index(job), why) for job, why in left.items()]
 
 

@@ -10,16 +10,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 import time
 import typing as t
 
 from ansible_collections.inflight.jobs.plugins.module_utils import _attempt, _batch_folder, _jobs, _processes
-from ansible_collections.inflight.jobs.plugins.module_utils._living import Job, Living
+from ansible_collections.inflight.jobs.plugins.module_utils._living import Job
 from ansible_collections.inflight.jobs.plugins.module_utils._order import Order
 
 # How much longer than its grace a job may take to be gone.
 END_MARGIN = 15.0
 LOOK_EVERY = 0.05
+# CLOCK_REALTIME_COARSE of Linux, for which Python has no name.
+_COARSE_CLOCK = 5
 # A supervisor that is only just starting may miss the first signal.
 WAKE_EVERY = 1.0
 
@@ -41,13 +44,15 @@ class _Target:
         job = self.job
         if self._kill_at is None:
             job.look = job.directory.read(job.jid)
-            if not alive or job.look.state not in _jobs.OPEN_STATES:
+            # A supervisor that died may have told it to end before us.
+            stopped = job.folder is not None and job.folder.is_stopped(job.jid)
+            if job.look.state not in _jobs.OPEN_STATES or not (alive or stopped):
                 return True  # by itself
             if job.folder is not None:
                 self._attempt = _attempt.Attempt(job.directory, job.folder, job.jid, 1, last=True)
                 self._attempt.stop()
-            self._asked_at = time.time()
-            self._kill_at = now + (0.0 if self._order.signal_name == "KILL" else self._order.grace)
+            self._asked_at = _file_clock()
+            self._kill_at = now + self._order.patience
         if not alive:
             self._settle()
             return True
@@ -66,7 +71,7 @@ class _Target:
             look = self.job.directory.read(self.job.jid)
             if look.text is None:
                 said = None
-            elif look.modified is not None and look.modified < self._asked_at:
+            elif look.modified is not None and look.modified <= self._asked_at:
                 return
             else:
                 said = json.loads(look.text)
@@ -76,12 +81,11 @@ class _Target:
 class Ending:
     """Ends jobs of one host, all at the same time; once. The jobs must be those of our user."""
 
-    def __init__(self, order: Order, living: Living, clock: t.Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, order: Order, clock: t.Callable[[], float] = time.monotonic) -> None:
         """
         :param order: how to end them; which, run is told.
         """
         self._order = order
-        self._living = living
         self._clock = clock
         self._targets: list[_Target] = []
         self._supervised: dict[_batch_folder.BatchFolder, list[Job]] = {}
@@ -156,25 +160,37 @@ class Ending:
 
     def _adopt(self, jobs: list[Job]) -> None:
         """Take jobs that have no supervisor upon ourselves. There is nothing to do for those that do not live."""
-        by_directory: dict[str, dict[str, Job]] = {}
+        if not jobs:
+            return
+        snapshot = _processes.Snapshot()
+        wrappers: dict[str, list[int]] | None = None
         for job in jobs:
-            if job.folder is None or self._lock(job.folder):
-                job.look = job.directory.read(job.jid)
-                by_directory.setdefault(job.directory.path, {})[job.jid] = job
-            else:
+            if job.folder is not None and not self._lock(job.folder):
                 self._supervised.setdefault(job.folder, []).append(job)
-        rows = _processes.Snapshot().rows if by_directory else {}
-        for its_jobs in by_directory.values():
-            for jid, process in self._living.among(its_jobs).items():
-                if process is None:
-                    continue
-                session = _session_of(its_jobs[jid], process.pid, rows)
-                if session is None:
-                    self._unclear.append(its_jobs[jid])
-                else:
-                    tree = _processes.Tree(process.pid, jid, session)
-                    self._targets.append(_Target(its_jobs[jid], tree, self._order))
-                    self._grant_time()
+                continue
+            job.look = job.directory.read(job.jid)
+            if job.look.state == _jobs.QUEUED and job.folder is not None:
+                attempt = _attempt.Attempt(job.directory, job.folder, job.jid, 0, last=True)
+                with contextlib.suppress(OSError):
+                    attempt.settle(_jobs.CANCELLED, f"not started: {self._order.reason}")
+            elif job.look.process is not None:
+                self._aim(job, _tree_of_batch(job, snapshot), _processes.is_alive(job.look.process))
+            elif job.look.state == _jobs.RUNNING:
+                wrappers = _processes.wrappers(snapshot.rows) if wrappers is None else wrappers
+                candidates = wrappers.get(_batch_folder.number_of(job.jid), [])
+                candidates = [pid for pid in candidates if _processes.owner(pid) == job.look.owner]
+                self._aim(job, _tree_of_wrapper(job, candidates, snapshot), bool(candidates))
+
+    def _aim(self, job: Job, tree: _processes.Tree | None, may_live: bool) -> None:
+        """Take it upon ourselves to end a job, if we know its processes.
+
+        :param may_live: whether there is a process that may be the job's.
+        """
+        if tree is not None:
+            self._targets.append(_Target(job, tree, self._order))
+            self._grant_time()
+        elif may_live:
+            self._unclear.append(job)  # it may not have made its session yet
 
     def _lock(self, folder: _batch_folder.BatchFolder) -> bool:
         """Become the one who says what becomes of the jobs of a batch; False when somebody else is."""
@@ -193,13 +209,33 @@ class Ending:
         return found
 
 
-def _session_of(job: Job, pid: int, rows: t.Mapping[int, _processes.Row]) -> int | None:
-    """The number of the session that was made for a job, going by a process that may be its first one; None when it is
-    none of its own, or has not made its session yet."""
-    if pid not in rows or _processes.owner(pid) != job.look.owner:
-        return None
-    session = _processes.own_session(rows, pid)
-    if job.look.process is not None:
-        return session if session == pid else None
-    # The leader of the session of async_wrapper has gone. Anybody may have its name among their arguments.
-    return session if session != pid and _processes.is_wrapper(_processes.command_line(pid), job.jid) else None
+def _tree_of_batch(job: Job, snapshot: _processes.Snapshot) -> _processes.Tree | None:
+    """The processes of a job of a batch; None when none of them can be told to be its own."""
+    pid = t.cast("list[t.Any]", job.look.process)[0]
+    rows = snapshot.rows
+    if pid in rows and _processes.is_alive(job.look.process):
+        its_own = _processes.owner(pid) == job.look.owner and rows[pid].session == pid
+        return _processes.Tree(pid, job.jid, pid) if its_own else None
+    # Its first process has gone. Whoever carries its id proves whose the session is that was made for it.
+    tagged = snapshot.tagged(job.jid)
+    session = pid if any(rows[one].session == pid for one in tagged) else None
+    is_stopped = job.folder is not None and job.folder.is_stopped(job.jid)
+    return _processes.Tree(pid, job.jid, session) if tagged or is_stopped else None
+
+
+def _tree_of_wrapper(job: Job, candidates: list[int], snapshot: _processes.Snapshot) -> _processes.Tree | None:
+    """The processes of a job that async_wrapper runs; None when none of them can be told to be its own.
+
+    :param candidates: processes that look like its async_wrapper; anybody may have that among their arguments.
+    """
+    for pid in sorted(candidates, key=lambda pid: snapshot.rows[pid].started):
+        session = _processes.own_session(snapshot.rows, pid)
+        # The leader of the session of async_wrapper has gone.
+        if session is not None and session != pid and _processes.is_wrapper(_processes.command_line(pid), job.jid):
+            return _processes.Tree(pid, job.jid, session)
+    return None
+
+
+def _file_clock() -> float:
+    """Now, in seconds of the epoch, by the clock that the times of files are taken from: a few milliseconds late."""
+    return time.clock_gettime(_COARSE_CLOCK) if sys.platform.startswith("linux") else time.time()

@@ -25,7 +25,7 @@ from ansible_collections.inflight.jobs.plugins.module_utils import (
     _zygote,
 )
 from ansible_collections.inflight.jobs.plugins.module_utils._batch_folder import BatchError, BatchFolder
-from ansible_collections.inflight.jobs.plugins.module_utils._living import Job, Living
+from ansible_collections.inflight.jobs.plugins.module_utils._living import Job
 from ansible_collections.inflight.jobs.plugins.module_utils._order import Order
 
 # ionice of util-linux knows the classes by number.
@@ -223,11 +223,6 @@ def _has_left_behind(folder: BatchFolder, directory: _jobs.JobDirectory) -> bool
     return False
 
 
-def _no_command(*dummy_arguments: object, **dummy_options: object) -> t.NoReturn:
-    # The jobs of a batch say themselves which process runs them: no ps is needed.
-    raise FileNotFoundError
-
-
 def _replace(folder: BatchFolder, directory: _jobs.JobDirectory, name: str) -> None:
     """End a batch that lives.
 
@@ -239,5 +234,5 @@ def _replace(folder: BatchFolder, directory: _jobs.JobDirectory, name: str) -> N
     for job in jobs:
         job.read()
     still_open = [job for job in jobs if job.look.state in _jobs.OPEN_STATES]
-    if _ending.Ending(order, Living(_no_command)).run(still_open):
+    if _ending.Ending(order).run(still_open):
         raise BatchError(f"the batch {name!r} could not be ended in {grace + _ending.END_MARGIN:g} s")

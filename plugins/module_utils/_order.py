@@ -23,6 +23,11 @@ class Order(t.NamedTuple):
     signal_name: str
     grace: float
 
+    @property
+    def patience(self) -> float:
+        """Seconds until what is left is ended by force."""
+        return 0.0 if self.signal_name == "KILL" else self.grace
+
     def text(self) -> dict[str, t.Any]:
         """The order in JSON types."""
         return dict(self._asdict(), jobs=sorted(self.jobs))

@@ -262,7 +262,7 @@ class Pool:
             running = self._running[index]
             if running.sentence is not None:
                 running.sentence = (_jobs.CANCELLED, order.reason)  # or it would be tried again
-            self._end(index, _jobs.CANCELLED, order.reason, order.signal_name, order.grace)
+            self._end(index, _jobs.CANCELLED, order.reason, order.signal_name, order.patience)
 
     def _end_all(self, state: str, reason: str) -> None:
         for index in list(self._running):

@@ -270,15 +270,15 @@ class Tree:
     Who was seen once is remembered with the moment of its start, so that no signal goes to a stranger with its pid.
     """
 
-    def __init__(self, first: int, jid: str, session: int) -> None:
+    def __init__(self, first: int, jid: str, session: int | None) -> None:
         """
-        :param first: pid of the job's first process, which we know to be the job's.
+        :param first: pid of the job's first process, which we know to be the job's, or to have gone.
         :param jid: the id of the job.
-        :param session: the number of the session that was made for it.
+        :param session: the number of the session that was made for it; None when nobody is left in it.
         """
         self._first = first
         self._jid = jid
-        self._session = session
+        self._sessions = frozenset() if session is None else frozenset((session,))
         self._known: dict[int, float] = {}
         self._stage = 0
         self._programs_until = float("-inf")
@@ -289,7 +289,7 @@ class Tree:
         rows = snapshot.rows
         if not rows:
             return _group_lives(self._first)
-        members = family(rows, {self._session}, self._known.keys() | snapshot.tagged(self._jid))
+        members = family(rows, self._sessions, self._known.keys() | snapshot.tagged(self._jid))
         self._known = {pid: rows[pid].started for pid in members if pid in rows and pid != os.getpid()}
         return bool(self._known)
 
@@ -329,6 +329,28 @@ class Tree:
         for pid in sorted(pids, key=lambda pid: (self._known[pid], pid)):
             if _start_of(pid) == self._known[pid]:
                 _signal(os.kill, pid, signal_number)
+
+
+def wrappers(rows: t.Iterable[int]) -> dict[str, list[int]]:
+    """Which of these processes look like an async_wrapper, by the first part of the job id; anybody can."""
+    found: dict[str, list[int]] = {}
+    for pid in rows:
+        number = _job_of(command_line(pid))
+        if number:
+            found.setdefault(number, []).append(pid)
+    return found
+
+
+def has_open(pid: int, path: str) -> bool:
+    """Whether a process has a file open; True as well where there is no /proc to tell."""
+    if not os.path.exists("/proc/self/fd"):
+        return True
+    with contextlib.suppress(OSError):
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                if os.path.samefile(f"/proc/{pid}/fd/{name}", path):
+                    return True
+    return False
 
 
 def wake(pid: int) -> None:

@@ -29,6 +29,15 @@ description:
 extends_documentation_fragment:
   - inflight.jobs.selection
 options:
+  jobs:
+    description:
+      - Which jobs are meant. This may be anything that a task with C(async) registered, with or without a loop, a list
+        of such variables, what a plugin of this collection returned, one job id, or a list of job ids.
+      - Every job is looked for where its launch says that its job file is. For a bare job id this is the job directory
+        of the host (the C(async_dir) option of the shell plugin).
+      - The other options choose among these. A job has to meet all of those that are given. An empty list means no job.
+    type: raw
+    aliases: [jid]
   batch:
     description: Only jobs of the batch with this O(inflight.jobs.async_batch#module:id). If there is none, there is
       nothing to cancel, and a warning says so.
@@ -54,12 +63,13 @@ options:
     type: bool
     default: false
   signal:
-    description: What the programs of a job are asked to end with. With V(KILL), nobody is asked.
+    description: The signal that asks the programs of a job to end. With V(KILL) they are ended by force at once.
     type: str
     choices: [TERM, INT, HUP, QUIT, USR1, USR2, KILL]
     default: TERM
   grace:
-    description: How many seconds the programs may take to end before they are ended by force. At most a day.
+    description: How many seconds the programs may take to end before they are ended by force. At most 86,400 (a day).
+      When a job is still there 15 seconds after that, the task gives it up.
     type: float
     default: 10
   _request:
@@ -133,6 +143,11 @@ EXAMPLES = r"""
   inflight.jobs.async_cancel:
     older_than: 1d
 
+- name: See what would be ended
+  inflight.jobs.async_cancel:
+    all: true
+  check_mode: true
+
 - name: Take back those jobs of a batch that have not been started
   inflight.jobs.async_cancel:
     batch: nightly
@@ -148,9 +163,9 @@ EXAMPLES = r"""
 RETURN = r"""
 jobs:
   description:
-    - The jobs that were cancelled, or would be in check mode, and those that could not be. With O(jobs), all of these
-      in that order, also such as had ended before. Without it, the one whose job file was changed longest ago comes
-      first.
+    - The jobs that were cancelled, or would be in check mode, and those that could not be ended. With O(jobs), all of
+      these in that order, also such as had ended before. Without it, the one whose job file was changed longest ago
+      comes first.
   returned: always
   type: list
   elements: dict
@@ -180,11 +195,11 @@ jobs:
     finished:
       description: Whether it has ended, in any state but V(queued) and V(running).
       type: bool
-      sample: false
+      sample: true
     failed:
       description: Whether it has ended in another state than V(succeeded).
       type: bool
-      sample: false
+      sample: true
     changed:
       description: Whether its module changed something.
       type: bool
@@ -212,14 +227,14 @@ jobs:
     msg:
       description: Why it did not succeed, in one line, or the message of its module.
       type: str
-      sample: ""
+      sample: cancelled at 2026-11-21T02:45:42.702Z by root
     batch:
       description: The id of the batch that it belongs to, or the number of the batch if that has no id.
       returned: for jobs of a batch
       type: str
       sample: nightly
     queue_place:
-      description: The how manieth it is of those that wait for their turn; 1 is started next.
+      description: Its place among the jobs of its batch that wait for their turn; 1 is started next.
       returned: for jobs in state V(queued)
       type: int
       sample: 3

@@ -184,7 +184,7 @@ jobs:
       type: str
       sample: nightly
     queue_place:
-      description: The how manieth it is of those that wait for their turn; 1 is started next.
+      description: Its place among the jobs of its batch that wait for their turn; 1 is started next.
       returned: for jobs in state V(queued)
       type: int
       sample: 3

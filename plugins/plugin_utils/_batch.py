@@ -26,6 +26,7 @@ from ansible_collections.inflight.jobs.plugins.plugin_utils._payloads import Pay
 from ansible_collections.inflight.jobs.plugins.plugin_utils._progress import Progress, open_job_log
 from ansible_collections.inflight.jobs.plugins.plugin_utils._registered import (
     Record,
+    jobs_of,
     new_record,
     one_line,
     reason_of,
@@ -154,7 +155,7 @@ def result_of(batch: Batch) -> dict[str, t.Any]:
     if not batch.started:
         result["msg"] = wait.problem  # the same of every job
     elif not batch.waits and not wait.problem:
-        result.update(failed=False, changed=bool(wait.records), msg=f"{_waiting.jobs_of(len(wait.records))} started")
+        result.update(failed=False, changed=bool(wait.records), msg=f"{jobs_of(len(wait.records))} started")
     if batch.diff:
         diffs = [(record["result"] or {}).get("diff") for record in wait.records]
         result["diff"] = [one for diff in diffs if diff for one in (diff if isinstance(diff, list) else [diff])]

@@ -10,10 +10,11 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Mapping
 
+from ansible_collections.inflight.jobs.plugins.module_utils import _jobs
 from ansible_collections.inflight.jobs.plugins.module_utils._order import MAX_GRACE
 from ansible_collections.inflight.jobs.plugins.plugin_utils import _listing
 from ansible_collections.inflight.jobs.plugins.plugin_utils._contact import CheckFailed, OutOfReach
-from ansible_collections.inflight.jobs.plugins.plugin_utils._registered import Record, one_line
+from ansible_collections.inflight.jobs.plugins.plugin_utils._registered import Record, jobs_of, one_line
 from ansible_collections.inflight.jobs.plugins.plugin_utils._wait_options import BadOption
 
 if t.TYPE_CHECKING:  # pragma: no cover
@@ -110,16 +111,20 @@ def result_of(
 def message_of(records: list[Record], response: Mapping[str, t.Any], check_mode: bool, no_log: bool) -> str:
     """What became of the jobs, in one sentence."""
     cancelled, left = int(response["cancelled"]), response["left"]
-    ended = sum(record["finished"] for record in records) - (0 if check_mode else cancelled)
+    not_found = sum(record["state"] == _jobs.MISSING for record in records)
+    not_started = sum(record["state"] == _jobs.NOT_STARTED for record in records)
+    ended = sum(record["finished"] for record in records) - not_found - not_started - (0 if check_mode else cancelled)
     parts = []
     if cancelled:
-        parts.append(f"{'would cancel' if check_mode else 'cancelled'} {cancelled} job{'' if cancelled == 1 else 's'}")
+        parts.append(f"{'would cancel' if check_mode else 'cancelled'} {jobs_of(cancelled)}")
     elif not left:
         parts.append("nothing to cancel")
-    if ended > 0:
-        parts.append(f"{ended} had ended")
+    told = ((ended, "had ended"), (not_found, "not found"), (not_started, "had not been started"))
+    parts.extend(f"{count} {what}" for count, what in told if count > 0)
     if left:
-        reasons = [f"{one_line(name)} ({one_line(why)})" for name, why in left[:10]]
+        names = {record["ansible_job_id"]: record["name"] for record in records}
+        reasons = [f"{one_line(names.get(jid, jid))} ({one_line(why)})" for jid, why in left[:10]]
         reasons += [f"and {len(left) - 10} more"] if len(left) > 10 else []
-        parts.append(f"{len(left)} could not be ended: " + ("no_log hides which" if no_log else ", ".join(reasons)))
+        which = "no_log hides which" if no_log else ", ".join(reasons)
+        parts.append(f"{jobs_of(len(left))} could not be ended: {which}")
     return ", ".join(parts)

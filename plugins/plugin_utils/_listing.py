@@ -18,6 +18,7 @@ from ansible_collections.inflight.jobs.plugins.plugin_utils._contact import Chec
 from ansible_collections.inflight.jobs.plugins.plugin_utils._registered import (
     NotAJob,
     Record,
+    jobs_of,
     new_record,
     one_line,
     shown,
@@ -135,4 +136,4 @@ def message_of(records: list[Record]) -> str:
     summary = summary_of(records)
     total = summary.pop("total")
     states = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in summary.items() if count)
-    return f"{total} job{'' if total == 1 else 's'}" + (f": {states}" if states else "")
+    return jobs_of(total) + (f": {states}" if states else "")

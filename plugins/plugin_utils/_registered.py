@@ -90,6 +90,11 @@ def summary_of(records: t.Iterable[Record]) -> dict[str, int]:
     return summary
 
 
+def jobs_of(number: int) -> str:
+    """So many jobs, in words."""
+    return f"{number} job" if number == 1 else f"{number} jobs"
+
+
 def item_name(item: object, label: str | None = None, where: str = "item") -> str | None:
     """The name of a loop item: what the label finds in it, a scalar itself, else its name, label, id or key.
 

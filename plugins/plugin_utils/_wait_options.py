@@ -12,7 +12,6 @@ import math
 import typing as t
 from collections.abc import Mapping
 
-
 # How many lines of the output of a job can be asked for.
 MAX_TAIL = 1000
 
@@ -26,7 +25,8 @@ class WaitOptions:
     """What the wait is asked for; times in seconds.
 
     until: "all", "any" or how many. stop: return at the first job that did not succeed. timeout: 0 for none.
-    tail: how many of the lines that a running job printed last are wanted. cancel_on_failure, cancel_on_timeout, cancel_on_interrupt: whether the jobs that still run are ended then.
+    tail: how many of the lines that a running job printed last are wanted. cancel_on_failure, cancel_on_timeout,
+    cancel_on_interrupt: whether the jobs that still run are ended then.
     """
 
     until: str | int = "all"

@@ -16,6 +16,7 @@ from ansible_collections.inflight.jobs.plugins.module_utils import _jobs
 from ansible_collections.inflight.jobs.plugins.plugin_utils import _contact
 from ansible_collections.inflight.jobs.plugins.plugin_utils._registered import (
     Record,
+    jobs_of,
     new_record,
     one_line,
     shown,
@@ -417,10 +418,6 @@ def message_of(wait: Wait, failures: list[Record], no_log: bool) -> str:
     if not parts:
         parts.append(f"{jobs_of(total)} succeeded" if total else "There were no jobs to wait for")
     return ". ".join(parts)
-
-
-def jobs_of(number: int) -> str:
-    return f"{number} job" if number == 1 else f"{number} jobs"
 
 
 def _reason(record: Record) -> str:

@@ -478,3 +478,119 @@ def test_an_id_is_free_again_when_its_run_was_killed(directory: JobDirectory) ->
         exit_code(pid)
     with BatchId(directory.path, "nightly", keep=True):
         pass
+
+
+# Orders to its supervisor
+
+
+def orders(folder: BatchFolder) -> list[str]:
+    return [name for name in folder.files() if name.endswith(".order")]
+
+
+def test_an_order_is_there_until_the_supervisor_takes_it(batch_folder: BatchFolder) -> None:
+    name = batch_folder.leave_order({"jobs": ["j4711.0"], "reason": "\u00e4"})
+    assert orders(batch_folder) == [name]
+    assert stat.S_IMODE(os.stat(batch_folder.file(name)).st_mode) == 0o600
+    assert batch_folder.take_orders() == [{"jobs": ["j4711.0"], "reason": "\u00e4"}]
+    assert sorted(batch_folder.files()) == ["batch.json"]
+    assert batch_folder.take_orders() == []
+
+
+def test_orders_of_several_runs_do_not_get_in_the_way_of_each_other(batch_folder: BatchFolder) -> None:
+    pids = [fork(lambda place=place: batch_folder.leave_order({"place": place})) for place in range(5)]  # type: ignore[misc]
+    assert [exit_code(pid) for pid in pids] == [0] * 5
+    taken = sorted(order["place"] for order in batch_folder.take_orders())
+    assert taken == [0, 1, 2, 3, 4]
+
+
+def test_an_order_that_is_still_being_written_is_not_taken(batch_folder: BatchFolder) -> None:
+    Path(batch_folder.file("abc.new")).write_text('{"jobs": ["j47', encoding="utf-8")
+    assert batch_folder.take_orders() == []
+    assert "abc.new" in batch_folder.files()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"5", b"null", b'"x"', b"\xff\xfe", b"[" * 100_000])
+def test_what_is_no_order_is_removed_and_the_others_are_taken(batch_folder: BatchFolder, content: bytes) -> None:
+    Path(batch_folder.file("0.order")).write_bytes(content)
+    batch_folder.leave_order({"a": 1})
+    assert batch_folder.take_orders() == [{"a": 1}]
+    assert orders(batch_folder) == []
+
+
+def test_an_order_that_is_a_link_is_not_followed(batch_folder: BatchFolder, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text('{"secret": 1}', encoding="utf-8")
+    Path(batch_folder.file("0.order")).symlink_to(secret)
+    assert batch_folder.take_orders() == []
+    assert orders(batch_folder) == []
+    assert secret.read_text(encoding="utf-8") == '{"secret": 1}'
+
+
+def test_an_order_that_does_not_fit_on_the_disk_is_none(
+    batch_folder: BatchFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*dummy_arguments: t.Any) -> t.NoReturn:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(json, "dump", full)
+        with pytest.raises(OSError, match="No space left on device"):
+            batch_folder.leave_order({"a": 1})
+    assert batch_folder.take_orders() == []
+
+
+@contextlib.contextmanager
+def wakeable(*before: t.Callable[[], object]) -> t.Iterator[tuple[int, int]]:
+    """A process that writes to a pipe when it is woken: its pid, and the pipe."""
+    woken, wake = os.pipe()
+
+    def body() -> None:
+        signal.signal(signal.SIGUSR1, lambda *dummy: os.write(wake, b"!"))
+        for step in before:
+            step()
+
+    with living(body) as pid:
+        yield pid, woken
+    os.close(wake)
+    os.close(woken)
+
+
+def test_the_supervisor_is_woken(batch_folder: BatchFolder) -> None:
+    with wakeable(batch_folder.supervise) as (dummy, woken):
+        batch_folder.wake_supervisor()
+        assert os.read(woken, 1) == b"!"
+
+
+def test_where_there_is_no_supervisor_nobody_is_woken(batch_folder: BatchFolder) -> None:
+    with wakeable() as (stranger, woken):
+        os.set_blocking(woken, False)
+        batch_folder.wake_supervisor()
+        os.close(batch_folder.supervise())
+        Path(batch_folder.file("lock")).write_text(str(stranger), encoding="ascii")
+        batch_folder.wake_supervisor()
+        with pytest.raises(BlockingIOError):
+            os.read(woken, 1)
+
+
+@needs_root
+def test_a_lock_of_somebody_else_wakes_none_of_our_processes(batch_folder: BatchFolder) -> None:
+    with wakeable() as (stranger, woken), supervised(batch_folder):
+        os.set_blocking(woken, False)
+        Path(batch_folder.file("lock")).write_text(str(stranger), encoding="ascii")
+        os.chown(batch_folder.file("lock"), 4242, -1)
+        batch_folder.wake_supervisor()
+        with pytest.raises(BlockingIOError):
+            os.read(woken, 1)
+
+
+def test_who_does_not_wait_is_supervisor_at_once_or_never(batch_folder: BatchFolder) -> None:
+    before = os.listdir("/dev/fd")
+    with supervised(batch_folder) as pid:
+        with pytest.raises(BlockingIOError):
+            batch_folder.supervise(wait=False)
+        assert batch_folder.supervisor() == pid
+        assert len(os.listdir("/dev/fd")) == len(before) + 2  # those by which living holds its process
+    lock = batch_folder.supervise(wait=False)
+    assert batch_folder.supervisor() == os.getpid()
+    os.close(lock)
+    assert batch_folder.supervisor() is None

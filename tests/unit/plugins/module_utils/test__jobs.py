@@ -728,3 +728,56 @@ def test_what_a_fork_has_to_keep_open_is_the_directory(folder: Path, tmp_path: P
     (descriptor,) = JobDirectory(str(folder)).descriptors() or [-1]
     assert descriptor >= 0
     assert JobDirectory(str(tmp_path / "none")).descriptors() == []
+
+
+def test_a_job_that_async_wrapper_started_is_overruled(folder: Path) -> None:
+    path = put(folder, RUNNING)
+    path.chmod(0o644)
+    directory = JobDirectory(str(folder))
+    directory.overrule(JID, _jobs.verdict(_jobs.CANCELLED, "enough"))
+    assert directory.read(JID).state == _jobs.CANCELLED
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [found.name for found in folder.iterdir()] == [JID]
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "pipe"])
+def test_what_async_wrapper_was_writing_when_it_was_killed_is_replaced(folder: Path, tmp_path: Path, kind: str) -> None:
+    put(folder, RUNNING)
+    secret = tmp_path / "secret"
+    secret.write_text("secret", encoding="utf-8")
+    temporary = folder / (JID + _jobs.TEMPORARY)
+    if kind == "file":
+        temporary.write_text('{"half', encoding="utf-8")
+    elif kind == "link":
+        temporary.symlink_to(secret)
+    else:
+        os.mkfifo(temporary)
+    JobDirectory(str(folder)).overrule(JID, b"{}")
+    assert (folder / JID).read_bytes() == b"{}"
+    assert (folder / JID).is_file()
+    assert [found.name for found in folder.iterdir()] == [JID]
+    assert secret.read_text(encoding="utf-8") == "secret"
+
+
+def test_a_job_file_that_is_a_link_is_replaced_and_not_followed(folder: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("secret", encoding="utf-8")
+    (folder / JID).symlink_to(secret)
+    JobDirectory(str(folder)).overrule(JID, b"{}")
+    assert not (folder / JID).is_symlink()
+    assert secret.read_text(encoding="utf-8") == "secret"
+
+
+def test_a_folder_in_the_way_keeps_a_job_from_being_overruled(folder: Path) -> None:
+    path = put(folder, RUNNING)
+    (folder / (JID + _jobs.TEMPORARY)).mkdir()
+    with pytest.raises(OSError, match=r"directory|permitted"):
+        JobDirectory(str(folder)).overrule(JID, b"{}")
+    assert json.loads(path.read_bytes()) == RUNNING
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+def test_only_a_job_is_overruled(folder: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="is no job id"):
+        JobDirectory(str(folder)).overrule(name, b"{}")
+    assert list(folder.iterdir()) == []

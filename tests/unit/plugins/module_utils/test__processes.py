@@ -743,3 +743,116 @@ def in_session(session: int, started: float) -> _processes.Row:
 )
 def test_own_session(rows: dict[int, _processes.Row], expected: int | None) -> None:
     assert _processes.own_session(rows, 70) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["python3", "/x/async_wrapper.py", "j123", "60", "/x/AnsiballZ_command.py", "_"], True),
+        (["/x/async_wrapper.py", "j123", "60"], True),
+        (["python3", "-u", "/x/async_wrapper.py", "j123", "60"], True),
+        (["python3", "/x/async_wrapper.py", "123", "60"], False),
+        (["python3", "/x/async_wrapper.py", "j1234", "60"], False),
+        (["python3", "/x/async_wrapper.py", "j12", "60"], False),
+        (["python3", "/x/async_wrapper.py", "j123"], False),
+        (["python3", "/x/async_wrapper.py", "j123", "soon"], False),
+        (["python3", "/x/my_async_wrapper.py", "j123", "60"], False),
+        (["cp", "a", "b", "c", "d", "/x/async_wrapper.py", "j123", "60"], False),
+        (["grep", "j123 60", "/x/async_wrapper.py"], False),
+        (["sh", "-c", "python3 /x/async_wrapper.py j123 60"], False),
+        (["tail", "j123.45"], False),
+        ([], False),
+    ],
+)
+def test_async_wrapper_is_known_by_where_its_arguments_stand(arguments: list[str], expected: bool) -> None:
+    assert _processes.is_wrapper(arguments, "j123.45") is expected
+
+
+@given(
+    st.lists(st.text(max_size=5) | st.sampled_from(["async_wrapper.py", "/async_wrapper.py", "j1", "60"]), max_size=6)
+)
+@settings(deadline=None)
+def test_what_is_taken_for_async_wrapper_names_the_job_and_a_limit(arguments: list[str]) -> None:
+    if _processes.is_wrapper(arguments, "j1.2"):
+        assert "j1" in arguments
+        assert _processes.limit_of(arguments) is not None
+
+
+@needs_proc
+def test_a_snapshot_tells_who_carries_the_id_of_a_job() -> None:
+    jid = own("j55.0")
+    before = Snapshot()
+    with job(lambda: daemon({"INFLIGHT_JOB": jid})) as (pid, tree):
+        tree._jid = jid
+        (found,) = Snapshot().tagged(jid)
+        assert _processes.command_line(found) == ["sleep", str(FOREVER)]
+        assert Snapshot().tagged(own("j55.1")) == set()
+        assert before.tagged(jid) == set()  # it is one moment
+        assert pid in Snapshot().rows
+
+
+@needs_proc
+def test_those_who_live_are_told_with_what_they_do() -> None:
+    with job(child) as (pid, tree):
+        assert tree.living() == ""
+        tree.look(Snapshot())
+        (other,) = set(tree._known) - {pid}
+        os.kill(other, signal.SIGSTOP)
+        stopped = f"{other} (state T)"
+        while stopped not in tree.living():
+            os.sched_yield()
+        assert sorted(tree.living().split(", ")) == sorted([f"{pid} (state S)", stopped])
+        tree.kill()
+        assert exit_code(pid) == -signal.SIGKILL
+
+
+@needs_proc
+@pytest.mark.parametrize("name", _processes.SIGNALS)
+def test_a_job_is_asked_with_the_signal_that_is_wanted(name: str) -> None:
+    default = None if name == "KILL" else signal.Signals[f"SIG{name}"]
+    with job(lambda: default and signal.signal(default, signal.SIG_DFL)) as (pid, tree):
+        tree.look(Snapshot())
+        tree.ask_to_end(name)
+        assert exit_code(pid) == -signal.Signals[f"SIG{name}"]
+        assert not tree.look(Snapshot())
+
+
+@needs_proc
+def test_what_ansible_started_for_itself_is_asked_when_it_is_alone(tmp_path: Path) -> None:
+    """The module reads what its program prints, and says in its result what became of it."""
+    module = tmp_path / "AnsiballZ_command.py"
+    module.write_text("echo ready; read line\n", encoding="utf-8")
+    feed, kept = os.pipe()
+    ready, tell = os.pipe()
+    sent: list[tuple[int, int]] = []
+
+    def run() -> None:
+        os.dup2(feed, 0)
+        os.dup2(tell, 1)
+        os.execv("/bin/sh", ["/bin/sh", str(module)])
+
+    with job(lambda: fork(run), child) as (pid, tree):
+        assert os.read(ready, 6) == b"ready\n"
+        tree.look(Snapshot())
+        (packed,) = (one for one in tree._known if _processes.is_ansibles(_processes.command_line(one)))
+        (program,) = set(tree._known) - {pid, packed}
+        gone = os.pidfd_open(program)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "kill", lambda *signalled: sent.append(signalled))
+            tree.ask_to_end("INT")
+            assert [one for one in sent if one[1] != signal.SIGCONT] == [(program, signal.SIGINT)]
+        os.kill(program, signal.SIGKILL)
+        assert select.select((gone,), (), (), FOREVER)[0]
+        os.close(gone)
+        sent.clear()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "kill", lambda *signalled: sent.append(signalled))
+            tree.look(Snapshot())
+            patch.setattr(_processes, "ALONE_FOR", 3600)
+            tree.ask_to_end("INT")
+            assert sent == []  # it needs a moment to say what its result is
+            patch.setattr(_processes, "ALONE_FOR", 0)
+            tree.ask_to_end("INT")
+            assert {one for one in sent if one[1] != signal.SIGCONT} == {(pid, signal.SIGINT), (packed, signal.SIGINT)}
+    for fd in (feed, kept, ready, tell):
+        os.close(fd)
