@@ -19,7 +19,7 @@ from ansible.playbook.task import Task
 from ansible.plugins.connection import ConnectionBase
 
 from ansible_collections.inflight.jobs.plugins import action
-from ansible_collections.inflight.jobs.plugins.action import async_info, async_prune
+from ansible_collections.inflight.jobs.plugins.action import async_info, async_prune, show_jobs
 from ansible_collections.inflight.jobs.plugins.module_utils._jobs import STATES
 from ansible_collections.inflight.jobs.plugins.plugin_utils import _batch, _cancelling, _listing
 from ansible_collections.inflight.jobs.plugins.plugin_utils._registered import new_record
@@ -53,6 +53,12 @@ def result_of_async_info() -> Entry:
     return plugin.run(task_vars={})
 
 
+def result_of_show_jobs() -> Entry:
+    task = MagicMock(Task, async_val=0, check_mode=False, no_log=False, environment=[], args={"registered": "found"})
+    others = {name: MagicMock() for name in ("connection", "play_context", "loader", "templar", "shared_loader_obj")}
+    return show_jobs.ActionModule(task, **others).run(task_vars={"hostvars": {}, "ansible_play_hosts_all": ["web1"]})
+
+
 # What each action returns, by the code that it returns it with.
 RESULTS: dict[str, Callable[[], Entry]] = {
     "async_batch": result_of_async_batch,
@@ -60,6 +66,7 @@ RESULTS: dict[str, Callable[[], Entry]] = {
     "async_info": result_of_async_info,
     "async_prune": lambda: async_prune.result_of([], {"freed_bytes": 0, "changed": False}, check_mode=False),
     "async_wait": result_of_async_wait,
+    "show_jobs": result_of_show_jobs,
 }
 # What the jobs of an action have beside the keys that all records have, where it is known.
 MORE_KEYS = {
@@ -160,7 +167,9 @@ def test_all_attributes_are_documented(name: str) -> None:
         assert attribute["description"]
         assert attribute["support"] in ("full", "partial", "none", "N/A")
         assert attribute["support"] != "partial" or attribute["details"]
-    assert attributes["platform"]["platforms"] == "posix"
+    # What never leaves the controller works for hosts of any kind.
+    expected = "posix" if part(name, "DOCUMENTATION")["options"].get("_request") else "all"
+    assert attributes["platform"]["platforms"] == expected
 
 
 @pytest.mark.parametrize("name", ACTIONS)
