@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import typing as t
 
@@ -57,6 +58,8 @@ class Check:
         self.vanished = False
         self._living = Living(run_command)
         self.pending: dict[tuple[str, str], Job] = {}
+        # What people call the jobs that were found here, where that is known.
+        self.names: dict[str, str] = {}
 
     def run(self) -> dict[str, t.Any]:
         """Do what the request asks for, and answer when there is news or the hold is over."""
@@ -76,6 +79,7 @@ class Check:
             "running": [[place, job.jid, job.began] for job, place in self._open_jobs(queued=False)],
             "queued": [[place, job.jid] for job, place in self._open_jobs(queued=True)],
             "tails": [[place, job.jid, lines] for place, job, lines in self._tails()],
+            "names": self.names,
             **batch,
             "more": self.full,
             "boot": self.boot,
@@ -143,6 +147,10 @@ class Check:
         for jid, job in jobs.items():
             if jid in living or job.has_result or not self._living.can_know(job):
                 self.pending[directory.path, jid] = job
+        for folder in {job.folder for job in self.pending.values() if job.folder is not None}:
+            with contextlib.suppress(_batch_folder.BatchError):
+                planned = folder.manifest()["jobs"]
+                self.names.update((job["jid"], job["name"]) for job in planned if job["jid"] in jobs and job["name"])
 
     def _hold(self, notifier: _notify.Notifier) -> None:
         """Stay until what is asked for is there, the hold is over, or news has waited for long enough."""

@@ -74,7 +74,7 @@ msg:
   description: How many jobs there are, in which states, on how many hosts.
   returned: always
   type: str
-  sample: "7 jobs on 3 hosts: 2 running, 5 succeeded; 1 host did not answer"
+  sample: "7 jobs on 3 hosts: 2 running, 5 succeeded; 1 host unreachable"
 """
 
 import typing as t

@@ -44,12 +44,13 @@ def table(found: Mapping[str, t.Any], width: int, now: float) -> list[Line]:
     """
     rows: list[_Row] = []
     records: list[Record] = []
-    silent = 0
+    without = {"unreachable": 0, "failed": 0}
     for host, result in found.items():
         jobs = result.get("jobs") if isinstance(result, Mapping) else None
         if not isinstance(jobs, Sequence) or isinstance(jobs, str):
-            silent += 1
-            rows.append(_row_without_jobs(host, result))
+            row = _row_without_jobs(host, result)
+            without[row.cells[2]] += 1
+            rows.append(row)
             continue
         records.extend(jobs)
         shown, hidden = _chosen(jobs)
@@ -57,7 +58,7 @@ def table(found: Mapping[str, t.Any], width: int, now: float) -> list[Line]:
         if hidden:
             rows.append(_Row((one_line(host), f"{hidden} more that ended", "", "", "", "", ""), "plain"))
     lines = _laid_out(rows, width) if rows else []
-    return [*lines, Line(_summary(len(found), records, silent), "plain")]
+    return [*lines, Line(_summary(len(found), records, without), "plain")]
 
 
 def _chosen(jobs: Sequence[Record]) -> tuple[list[Record], int]:
@@ -96,7 +97,7 @@ def _row(host: str, record: Record, now: float) -> _Row:
 def _row_without_jobs(host: str, result: object) -> _Row:
     said = result if isinstance(result, Mapping) else {}
     unreachable = bool(said.get("unreachable"))
-    state = "unreachable" if unreachable else "error"
+    state = "unreachable" if unreachable else "failed"
     # What core puts before the message of a plugin.
     last = one_line(said.get("msg")).removeprefix("Task failed: ").removeprefix("Action failed: ") or "no answer"
     return _Row((one_line(host), "", state, "", "", "", last), "unreachable" if unreachable else "bad")
@@ -135,13 +136,17 @@ def _width(text: str) -> int:
     )
 
 
-def _summary(hosts: int, records: list[Record], silent: int) -> str:
+def _summary(hosts: int, records: list[Record], without: Mapping[str, int]) -> str:
     summary = summary_of(records)
     total = summary.pop("total")
     states = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in summary.items() if count)
-    line = f"{jobs_of(total)} on {hosts} host{'' if hosts == 1 else 's'}"
+    line = f"{jobs_of(total)} on {_hosts_of(hosts)}"
     line += f": {states}" if states else ""
-    return line + (f"; {silent} host{'' if silent == 1 else 's'} did not answer" if silent else "")
+    return line + "".join(f"; {_hosts_of(count)} {what}" for what, count in without.items() if count)
+
+
+def _hosts_of(number: int) -> str:
+    return f"{number} host" if number == 1 else f"{number} hosts"
 
 
 def _since(moment: object, now: float) -> float | None:

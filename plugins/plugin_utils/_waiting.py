@@ -118,6 +118,8 @@ class Wait:
         # What the host wants to be told again at the next check.
         self._memory: dict[str, t.Any] = {}
         self._began: dict[tuple[str, str], t.Any] = {}
+        # What the host calls jobs that nobody named.
+        self._names: dict[str, t.Any] = {}
         self._patience = PATIENCE
         # Jobs that are still open, by directory and id; the same job may have been given more than once.
         self._open: dict[tuple[str, str], list[Record]] = {}
@@ -296,6 +298,7 @@ class Wait:
         for remark in response["remarks"]:
             self._watcher.warn(remark)
         self._memory = {"boot": response["boot"], "looked": response["looked"]}
+        self._names = response.get("names", {})
         paths = {place: directory["path"] for place, directory in enumerate(request["directories"])}
         if response.get("path"):
             # A batch: only now is it known where its jobs are, and which they are if somebody else started it.
@@ -334,7 +337,8 @@ class Wait:
     def _found(self, path: str, jid: str) -> None:
         """Take up a job that the host found by itself."""
         if self._find and _jobs.is_job_id(jid) and (path, jid) not in self._open:
-            record = new_record(jid, _jobs.RUNNING)
+            name = self._names.get(jid)
+            record = new_record(jid, _jobs.RUNNING, name=name if isinstance(name, str) else jid)
             self.records.append(record)
             self._open[path, jid] = [record]
 

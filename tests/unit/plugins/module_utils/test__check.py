@@ -958,6 +958,16 @@ def test_find_takes_the_jobs_of_batches_that_run_or_wait_and_leaves_those_withou
     assert (queued(answer), running(answer), answer["ended"]) == ([FIRST], ["j5.1"], [])
 
 
+def test_find_tells_what_the_jobs_of_batches_are_called(directory: JobDirectory) -> None:
+    names = ("dump users", None, "dump orders")
+    jobs = [{"jid": f"j5.{index}", "key": "k", "name": name, "item": None} for index, name in enumerate(names)]
+    BatchFolder(directory.path, "j5").make({"jobs": jobs})
+    for jid in ("j5.0", "j5.1"):
+        directory.create_marker(jid)
+        directory.change_marker(jid, _processes.identity(os.getpid()))
+    assert check(directory, find=True, ends=10**9)["names"] == {"j5.0": "dump users"}
+
+
 def test_the_folder_of_a_batch_is_deleted_with_the_last_of_its_job_files(
     directory: JobDirectory, batch_folder: BatchFolder
 ) -> None:

@@ -1126,3 +1126,9 @@ def test_what_running_jobs_print_last_is_in_their_records_as_long_as_they_run() 
 def test_the_host_is_asked_often_where_somebody_watches_what_jobs_print(follows: bool, holds: list[float]) -> None:
     run = Run(JOBS, up(), up(), up(*JOBS), tail=1, follows=follows)
     assert run.host.holds == holds
+
+
+def test_jobs_that_nobody_named_are_called_what_their_host_calls_them() -> None:
+    names = {"j1.1": "dump users", "j2.1": ["no", "name"]}
+    run = Run(None, up(after=1, found=["j1.1", "j2.1", "j3.1"], names=names), up("j1.1", "j2.1", "j3.1"))
+    assert [job["name"] for job in run.result["jobs"]] == ["dump users", "j2.1", "j3.1"]
