@@ -7,6 +7,7 @@ from __future__ import annotations
 import functools
 import typing as t
 
+from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
@@ -36,5 +37,8 @@ class ActionModule(ActionBase):
         request = {**selection.request(str(self.get_shell_option("async_dir", default="~/.ansible_async"))), **manner}
         execute = functools.partial(self._execute_module, module_name="inflight.jobs.async_cancel", task_vars=task_vars)
         records, response = cancel(execute, self._connection, request, selection, display.warning)
-        result.update(result_of(records, response, bool(self._task.check_mode), no_log=bool(self._task.no_log)))
+        try:
+            result.update(result_of(records, response, bool(self._task.check_mode), no_log=bool(self._task.no_log)))
+        except _contact.CheckFailed as ex:
+            raise AnsibleActionFail(ex.sentence) from ex
         return result

@@ -209,7 +209,7 @@ class BatchFolder:
                     try:
                         entry = json.loads(line)
                         self._ended[entry["jid"]] = entry
-                    except (ValueError, TypeError, KeyError):
+                    except (ValueError, TypeError, KeyError, RecursionError):
                         continue
         except OSError:
             return
@@ -231,7 +231,8 @@ class BatchFolder:
         return os.path.join(self.path, name)
 
     def _open(self, name: str, flags: int) -> int:
-        return os.open(self.file(name), flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        # O_NONBLOCK: opening a pipe that somebody left there must not block.
+        return os.open(self.file(name), flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
 
     def changed_at(self) -> float | None:
         """When a file was last made or deleted in the folder, in seconds of the epoch; None without a folder."""
@@ -289,7 +290,10 @@ class BatchId:
 
     def latest(self) -> BatchFolder | None:
         """The last batch of this name; None when there is none."""
-        number = os.pread(self._fd, 64, 0).decode("ascii", "replace")
+        try:
+            number = os.pread(self._fd, 64, 0).decode("ascii", "replace")
+        except OSError:  # it is no file
+            return None
         if not _NUMBER.fullmatch(number):
             return None
         folder = BatchFolder(self._directory, number)

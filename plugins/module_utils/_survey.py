@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import json
 import pwd
@@ -67,9 +68,12 @@ class _Plan:
         except _batch_folder.BatchError:
             manifest = {"jobs": []}
         self.id: str = manifest.get("id") or folder.number
-        self.timeout = float(manifest.get("timeout") or 0)
         self.jobs: dict[str, dict[str, t.Any]] = {job["jid"]: job for job in manifest["jobs"]}
-        self._order = [manifest["jobs"][index]["jid"] for index in manifest.get("order", ())]
+        self.timeout = 0.0
+        self._order: list[str] = []
+        with contextlib.suppress(TypeError, ValueError, OverflowError, IndexError):  # it is damaged
+            self.timeout = float(manifest.get("timeout") or 0)
+            self._order = [manifest["jobs"][index]["jid"] for index in manifest.get("order", ())]
 
     def queue(self, waiting: t.Container[str]) -> list[str]:
         """Those of the jobs that wait for their turn, the next one first."""

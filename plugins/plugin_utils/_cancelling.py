@@ -14,7 +14,7 @@ from ansible_collections.inflight.jobs.plugins.module_utils import _jobs
 from ansible_collections.inflight.jobs.plugins.module_utils._order import MAX_GRACE
 from ansible_collections.inflight.jobs.plugins.plugin_utils import _listing
 from ansible_collections.inflight.jobs.plugins.plugin_utils._contact import CheckFailed, OutOfReach
-from ansible_collections.inflight.jobs.plugins.plugin_utils._registered import Record, jobs_of, one_line
+from ansible_collections.inflight.jobs.plugins.plugin_utils._registered import Record, jobs_of, one_line, shown
 from ansible_collections.inflight.jobs.plugins.plugin_utils._wait_options import BadOption
 
 if t.TYPE_CHECKING:  # pragma: no cover
@@ -82,11 +82,24 @@ def end_jobs(host: Host, jobs: t.Iterable[tuple[str, str]], why: str) -> str:
     request["directories"] = [{"path": path, "jobs": jids} for path, jids in directories.items()]
     request.update(signal="TERM", grace=GRACE, why=why)
     try:
-        left = host.ask(request, _listing.LIMIT)["left"]
+        dummy_cancelled, left = _told(host.ask(request, _listing.LIMIT))
     except (OutOfReach, CheckFailed) as ex:
         return f"The jobs could not be cancelled: {ex}"
     reasons = "; ".join(one_line(reason) for reason in dict.fromkeys(reason for dummy, reason in left))
     return f"{len(left)} of the jobs could not be ended: {reasons}" if left else ""
+
+
+def _told(response: Mapping[str, t.Any]) -> tuple[int, list[tuple[str, str]]]:
+    """How many jobs a host says that it has cancelled; job id and reason of those that could not be ended.
+
+    :raises CheckFailed: when it says something else.
+    """
+    cancelled, left = response.get("cancelled"), response.get("left")
+    if isinstance(cancelled, int) and not isinstance(cancelled, bool) and isinstance(left, (list, tuple)):
+        pairs = [pair for pair in left if isinstance(pair, (list, tuple)) and [*map(type, pair)] == [str, str]]
+        if len(pairs) == len(left):
+            return cancelled, [(jid, why) for jid, why in pairs]
+    raise CheckFailed(f"the host told that {shown(cancelled)} jobs were cancelled, and not {shown(left)}")
 
 
 def result_of(
@@ -97,20 +110,21 @@ def result_of(
     :param records: of the jobs that were meant.
     :param response: what the half on the host answered.
     :param no_log: tell no names and no reasons in msg, which core shows of a failed task even then.
+    :raises CheckFailed: when the host answered something that makes no sense.
     """
-    cancelled = int(response["cancelled"])
+    cancelled, left = _told(response)
     return {
         "jobs": records,
         "cancelled": cancelled,
         "msg": message_of(records, response, check_mode, no_log),
         "changed": cancelled > 0,
-        "failed": bool(response["left"]),
+        "failed": bool(left),
     }
 
 
 def message_of(records: list[Record], response: Mapping[str, t.Any], check_mode: bool, no_log: bool) -> str:
     """What became of the jobs, in one sentence."""
-    cancelled, left = int(response["cancelled"]), response["left"]
+    cancelled, left = _told(response)
     not_found = sum(record["state"] == _jobs.MISSING for record in records)
     not_started = sum(record["state"] == _jobs.NOT_STARTED for record in records)
     ended = sum(record["finished"] for record in records) - not_found - not_started - (0 if check_mode else cancelled)

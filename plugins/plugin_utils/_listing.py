@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os.path
 import typing as t
 
@@ -48,6 +49,17 @@ MORE = (
     "time_left",
     "tail",
 )
+
+
+_TEXT, _WHOLE, _NUMBER = (str, "text"), (int, "whole number"), ((int, float), "number")
+_INFINITE = (math.inf, -math.inf)
+# What a host may tell of a job, where it tells it.
+_KINDS: dict[str, tuple[t.Any, str]] = {
+    **dict.fromkeys(("text", "started_at", "ended_at", "batch", "user", "command"), _TEXT),
+    **dict.fromkeys(("attempts", "queue_place", "pid", "memory_bytes", "children"), _WHOLE),
+    **dict.fromkeys(("elapsed", "cpu_seconds", "time_left"), _NUMBER),
+    "tail": (list, "list"),
+}
 
 
 @contextlib.contextmanager
@@ -105,9 +117,8 @@ def records_of(reports: t.Iterable[dict[str, t.Any]], selection: Selection, resu
     order = {key: number for number, key in enumerate(named)}
     found: list[tuple[int, Record]] = []
     for report in reports:
+        _check(report)
         jid, path = report["jid"], report["results_file"]
-        if not _jobs.is_job_id(jid):
-            raise CheckFailed(f"the host told a job id that is none: {shown(jid)}")
         key = path if path in named else jid
         found.append((order.get(key, 0), _record_of(report, named.get(key))))
     records = [record for dummy, record in sorted(found, key=lambda one: one[0])]
@@ -115,8 +126,28 @@ def records_of(reports: t.Iterable[dict[str, t.Any]], selection: Selection, resu
     return records if results else [{key: record[key] for key in record if key != "result"} for record in records]
 
 
+def _check(report: t.Any) -> None:
+    """
+    :raises CheckFailed: when this is not what Survey.report says of a job.
+    """
+    jid = report.get("jid") if isinstance(report, dict) else report
+    if not _jobs.is_job_id(jid):
+        raise CheckFailed(f"the host told a job id that is none: {shown(jid)}")
+    for key in ("reason", "results_file", "name"):
+        if not isinstance(report.get(key), str):
+            raise CheckFailed(f"the host told no {key} of the job {jid}, but {shown(report.get(key))}")
+    for key, (kinds, kind) in _KINDS.items():
+        value = report.get(key)
+        if value is not None and (not isinstance(value, kinds) or isinstance(value, bool) or value in _INFINITE):
+            raise CheckFailed(f"the host told of the job {jid} that its {key} is {shown(value)}, which is no {kind}")
+    if not all(isinstance(line, str) for line in report.get("tail") or ()):
+        raise CheckFailed(f"the host told of the job {jid} that it printed {shown(report['tail'])}")
+
+
 def _record_of(report: dict[str, t.Any], named: Record | None) -> Record:
-    jid, state = report["jid"], report["state"]
+    jid, state = report["jid"], report.get("state")
+    if state not in _jobs.STATES:
+        state = _jobs.UNREADABLE
     record = new_record(jid, _jobs.RUNNING, name=report["name"], item=report["item"])
     if named is not None and named["name"] != jid:
         record.update(name=named["name"], item=named["item"])
@@ -126,7 +157,7 @@ def _record_of(report: dict[str, t.Any], named: Record | None) -> Record:
         record["attempts"] = 0 if state == _jobs.QUEUED else 1
         with_state(record, state)
     else:
-        take_in(record, report)
+        take_in(record, {**report, "state": state})
     record.update((key, report[key]) for key in MORE if report.get(key) is not None)
     return record
 

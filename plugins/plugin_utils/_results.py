@@ -76,9 +76,12 @@ def duration(result: t.Mapping[str, t.Any]) -> float | None:
         return None
 
 
-def earlier(moment: str, seconds: float) -> str:
-    """The ISO 8601 UTC moment so many seconds before another one."""
-    there = datetime.datetime.fromisoformat(moment.replace("Z", "+00:00")) - datetime.timedelta(seconds=seconds)
+def earlier(moment: str, seconds: float) -> str | None:
+    """The ISO 8601 UTC moment so many seconds before another one; None where no calendar has it."""
+    try:
+        there = datetime.datetime.fromisoformat(moment.replace("Z", "+00:00")) - datetime.timedelta(seconds=seconds)
+    except (ValueError, OverflowError):
+        return None
     return there.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

@@ -123,9 +123,9 @@ def test_a_second_run_can_replace_a_batch_that_lives(sandbox: BatchSandbox) -> N
     assert new.rc == 0, new.output
     replaced = old.outcome()
     assert [(job["state"], job["attempts"], job["msg"]) for job in jobs(replaced, "old")] == [
-        ("cancelled", 1, "cancelled"),
-        ("cancelled", 1, "cancelled"),
-        ("cancelled", 0, "not started: cancelled"),
+        ("cancelled", 1, "another run replaced its batch"),
+        ("cancelled", 1, "another run replaced its batch"),
+        ("cancelled", 0, "not started: another run replaced its batch"),
     ]
     assert sorted(lines_of(log)) == ["new 1", "new 2", "old 1", "old 2"]
 

@@ -11,7 +11,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 import time
 import typing as t
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils import basic
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.inflight.jobs.plugins.module_utils import _batch_folder, _jobs, _processes, _survey
@@ -688,84 +687,12 @@ keys = st.sampled_from(
         *("data", "exception", "start", "end", "delta", "inflight_state", "result", "child_pid"),
     ]
 )
-markers = st.builds(
-    lambda jid, process: {"started": 1, "finished": 0, "ansible_job_id": jid, "process": process},
-    st.sampled_from(["j1.1", "j4711.0"]),
-    st.tuples(
-        st.integers() | st.sampled_from(["0", "0000000000", os.getpid(), str(os.getpid()), 1, -1]) | values,
-        st.floats() | st.just(_processes.identity(os.getpid())[1]) | values,
-        st.just(_processes.boot_id()) | values,
-    )
-    | values,
-)
 verdicts = st.builds(
     lambda state, more: {"failed": True, "msg": "m", "inflight_state": state, **more},
     st.sampled_from(_jobs.STATES) | values,
     st.dictionaries(st.just("result"), values),
 )
-contents = st.one_of(
-    st.binary(max_size=60),
-    st.text(max_size=60).map(lambda text: text.encode("utf-8", "surrogatepass")),
-    (st.dictionaries(keys, values) | markers | verdicts | values).map(lambda value: json.dumps(value).encode()),
-)
-names = st.one_of(
-    st.sampled_from(["j1.1", "j1.2", "4.5", "j4711.0", "j4711.1", "j4711.2", "j4711.99", "j1.1.tmp", "j99999999999.0"]),
-    st.from_regex(r"j?[0-9]{1,24}\.[0-9]{1,24}", fullmatch=True),
-    st.text(st.characters(blacklist_characters="/\0", codec="utf-8"), min_size=1, max_size=20),
-).filter(lambda name: name not in (".", "..", ".inflight"))
-patterns = st.one_of(st.none(), st.text(max_size=20), st.text("[]!-*?\\^ja4.z", max_size=12))
-ages = st.none() | st.floats(0, 1e15)
-modified = st.none() | st.sampled_from([0.0, -1e9, 4e9, 1.5e10])
-requests = st.fixed_dictionaries(
-    {
-        "batch": st.sampled_from([None, None, None, "nightly", "weekly", ".", "../x", "j4711"]),
-        "states": st.none() | st.lists(st.sampled_from(_jobs.STATES), max_size=3),
-        "name": patterns,
-        "older_than": ages,
-        "newer_than": ages,
-    }
-)
-jids = st.none() | st.lists(st.sampled_from(["j1.1", "j1.2", "j4711.0", "j4711.1", "9.9"]), max_size=4)
 settled = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-
-def survey_of(files: dict[str, tuple[bytes, float | None]], asked: Request, jobs: list[str] | None) -> None:
-    with tempfile.TemporaryDirectory() as place:
-        path = os.path.join(place, "jobs")
-        os.mkdir(path, 0o700)
-        directory = JobDirectory(path)
-        name_batch(made_folder(directory, order=[2, 0, 1], timeout=5), "nightly")
-        for name, (content, moment) in files.items():
-            with contextlib.suppress(OSError):  # a name may be too long
-                Path(directory.file(name)).write_bytes(content)
-                if moment is not None:
-                    os.utime(directory.file(name), (moment, moment))
-        before = sorted(os.listdir(path))
-        with contextlib.suppress(JobDirectoryError, BatchError):
-            reports = look(request(path, jobs=jobs, **asked))
-            assert all(_jobs.is_job_id(report["jid"]) for report in reports)
-            assert all(report["state"] in _jobs.STATES for report in reports)
-            assert jobs is None or {report["jid"] for report in reports} <= set(jobs)
-        assert sorted(os.listdir(path)) == before
-
-
-@settled
-@example(
-    {"j1.1": (b'{"started": 1, "finished": 0, "ansible_job_id": "j1.1", "process": [1e400, 1, 2]}', None)}, {}, None
-)
-@given(st.dictionaries(names, st.tuples(contents, modified), max_size=5), requests, jids)
-def test_whatever_the_job_directory_holds_there_is_an_answer(
-    files: dict[str, tuple[bytes, float | None]], asked: Request, jobs: list[str] | None
-) -> None:
-    survey_of(files, asked, jobs)
-
-
-@settings(settled, max_examples=500)
-@given(st.sampled_from(["j1.1", "j4711.0"]), contents, modified, requests)
-def test_whatever_a_job_file_holds_there_is_an_answer(
-    name: str, content: bytes, moment: float | None, asked: Request
-) -> None:
-    survey_of({name: (content, moment)}, asked, None)
 
 
 @settled

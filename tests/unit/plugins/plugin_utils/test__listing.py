@@ -115,7 +115,7 @@ def test_without_results_no_record_has_the_key() -> None:
 def test_a_record_has_the_keys_that_all_records_have_and_those_that_are_known() -> None:
     (record,) = listed([report("j1.1")])
     assert list(record) == list(new_record("j1.1", "succeeded"))
-    more = dict.fromkeys(MORE, 5)
+    more: dict[str, t.Any] = {**dict.fromkeys(MORE, 5), "batch": "nightly", "user": "me", "command": "x", "tail": ["y"]}
     (record,) = listed([report("j1.1", "running", **more, batch_size=3)])
     assert list(record) == [*new_record("j1.1", "running"), *MORE]
     (record,) = listed([report("j1.1", "running", **dict.fromkeys(MORE))])
