@@ -114,15 +114,18 @@ def records_of(reports: t.Iterable[dict[str, t.Any]], selection: Selection, resu
     # The host tells paths without detours.
     paths = [os.path.normpath(record["results_file"]) if record["results_file"] else None for record in given]
     named = {path or record["ansible_job_id"]: record for path, record in zip(paths, given, strict=True)}
-    order = {key: number for number, key in enumerate(named)}
+    order: dict[str | None, int] = {}
+    for number, (path, record) in enumerate(zip(paths, given, strict=True)):
+        order.setdefault(path or record["ansible_job_id"], number)
     found: list[tuple[int, Record]] = []
     for report in reports:
         _check(report)
         jid, path = report["jid"], report["results_file"]
         key = path if path in named else jid
         found.append((order.get(key, 0), _record_of(report, named.get(key))))
+    meant = selection.not_started
+    found.extend((number, record) for number, record in enumerate(given) if any(record is one for one in meant))
     records = [record for dummy, record in sorted(found, key=lambda one: one[0])]
-    records.extend(selection.not_started)
     return records if results else [{key: record[key] for key in record if key != "result"} for record in records]
 
 

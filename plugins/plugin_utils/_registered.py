@@ -20,7 +20,9 @@ _ADDED_BY_CORE = frozenset(
     ("ansible_job_id", "ansible_loop_var", "ansible_index_var", "attempts", "finished", "results_file", "started")
 )
 _NAME_KEYS = ("name", "label", "id", "key")
-_RECORD_KEYS = frozenset(("ansible_job_id", "name", "item", "state", "started_at", "ended_at", "result"))
+_RECORD_KEYS = frozenset(("ansible_job_id", "name", "item", "state", "started_at", "ended_at"))
+# Keys beside jobs in what plugins of this collection return.
+_OF_OURS = frozenset(("summary", "cancelled", "removed"))
 
 
 class NotAJob(ValueError):
@@ -154,7 +156,7 @@ def _walk_mapping(value: Mapping[str, t.Any], label: str | None, where: str) -> 
         yield _from_launch(value, label, where)
     elif _is_list(value.get("results")):
         yield from _walk(value["results"], label, f"{where}.results")
-    elif _is_list(value.get("jobs")) and "summary" in value:
+    elif _is_list(value.get("jobs")) and not _OF_OURS.isdisjoint(value):
         yield from _walk(value["jobs"], label, f"{where}.jobs")
     elif value.get("skipped"):
         return
@@ -184,12 +186,15 @@ def _from_record(value: Mapping[str, t.Any], label: str | None, where: str) -> R
         raise NotAJob(f"{where} has the ansible_job_id {shown(jid)}, which is no job id")
     if jid is None and value["state"] in _jobs.OPEN_STATES:
         raise NotAJob(f"{where} has no ansible_job_id, but the state {value['state']}")
-    record = new_record(jid, value["state"])
-    record.update((key, value[key]) for key in record if key in value)
+    # Where its result was left out, there is more to be known of it than stands here.
+    state = value["state"] if "result" in value or jid is None else _jobs.RUNNING
+    record = new_record(jid, state)
+    known = record if state == value["state"] else ("name", "item")
+    record.update((key, value[key]) for key in known if key in value)
     record["results_file"] = _results_file(value, jid)
     if label:
         record["name"] = item_name(value["item"], label, f"the item of {where}") or record["name"]
-    return with_state(record, value["state"])
+    return with_state(record, state)
 
 
 def _from_launch(value: Mapping[str, t.Any], label: str | None, where: str) -> Record:

@@ -103,11 +103,12 @@ def test_an_answer_that_is_larger_than_a_pipe_arrives() -> None:
 def test_work_that_is_not_done_to_its_end_is_one_clear_error(work: t.Callable[[], object]) -> None:
     account(OTHER)
     before = os.listdir("/dev/fd")
+    other = OtherUser(OTHER, work)
     with pytest.raises(OtherUserError, match=r"what was done as user .* failed"):
-        OtherUser(OTHER, work).result()
+        other.result()
     assert len(os.listdir("/dev/fd")) == len(before)
     with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)  # nobody is left behind
+        os.waitpid(other._pid, os.WNOHANG)  # nobody is left behind
 
 
 def test_a_user_without_an_account_is_one_clear_error() -> None:

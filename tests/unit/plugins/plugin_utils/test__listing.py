@@ -98,16 +98,21 @@ def test_a_job_directory_may_be_written_in_another_way_than_the_host_does() -> N
     assert [record["name"] for record in records] == ["second", "first"]
 
 
-def test_jobs_whose_launch_failed_come_last() -> None:
-    records = listed([report("j1.1")], jobs={"results": [FAILED_LAUNCH, launch("j1.1")]})
-    assert [(record["name"], record["state"]) for record in records] == [("j1.1", "succeeded"), ("b", "not_started")]
+def test_jobs_whose_launch_failed_stand_where_the_task_named_them() -> None:
+    launches = [launch("j1.1"), FAILED_LAUNCH, launch("j2.1")]
+    records = listed([report("j2.1"), report("j1.1")], jobs={"results": launches})
+    assert [(record["name"], record["state"]) for record in records] == [
+        ("j1.1", "succeeded"),
+        ("b", "not_started"),
+        ("j2.1", "succeeded"),
+    ]
     assert records[1]["msg"] == "no space"
 
 
 def test_without_results_no_record_has_the_key() -> None:
     jobs = {"results": [FAILED_LAUNCH, launch("j1.1")]}
     whole, short = (listed([report("j1.1")], results, jobs=jobs) for results in (True, False))
-    assert [record["result"] for record in whole] == [{"changed": True}, FAILED_LAUNCH]
+    assert [record["result"] for record in whole] == [FAILED_LAUNCH, {"changed": True}]
     assert [set(one) - set(other) for one, other in zip(whole, short, strict=True)] == [{"result"}, {"result"}]
     assert short[0]["changed"] is True
 

@@ -456,3 +456,17 @@ def test_a_part_of_the_results_of_a_loop_names_its_jobs_as_the_whole_does() -> N
     names = ["users", "orders"]
     assert [record["name"] for record in _registered.job_records({"results": results})] == names
     assert [record["name"] for record in _registered.job_records(results)] == names
+
+
+@pytest.mark.parametrize("beside", [{"cancelled": 1}, {"removed": 1}, {"summary": {}}])
+def test_what_plugins_return_without_results_names_jobs_of_which_more_is_to_be_known(beside: dict[str, t.Any]) -> None:
+    told = new_record("j1.1", "succeeded", name="dump", item={"id": 7}, results_file="/srv/jobs/j1.1")
+    del told["result"]
+    expected = new_record("j1.1", "running", name="dump", item={"id": 7}, results_file="/srv/jobs/j1.1")
+    assert job_records({"jobs": [told], **beside}) == [expected]
+    assert job_records(told) == [expected]
+
+
+def test_other_modules_have_jobs_too() -> None:
+    with pytest.raises(NotAJob):
+        job_records({"jobs": ["tidy up"], "envs": []})
