@@ -184,7 +184,7 @@ def _from_record(value: Mapping[str, t.Any], label: str | None, where: str) -> R
     jid = value["ansible_job_id"]
     if jid is not None and not _jobs.is_job_id(jid):
         raise NotAJob(f"{where} has the ansible_job_id {shown(jid)}, which is no job id")
-    if jid is None and value["state"] in _jobs.OPEN_STATES:
+    if jid is None and value["state"] != _jobs.NOT_STARTED:
         raise NotAJob(f"{where} has no ansible_job_id, but the state {value['state']}")
     # Where its result was left out, there is more to be known of it than stands here.
     state = value["state"] if "result" in value or jid is None else _jobs.RUNNING

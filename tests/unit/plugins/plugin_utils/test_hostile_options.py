@@ -112,7 +112,11 @@ def check_sentence(said: Exception) -> None:
     assert str(said)
 
 
+WITHOUT_AN_ID = dict.fromkeys(("ansible_job_id", "name", "item", "started_at", "ended_at", "result"))
+
+
 @settings(settled, max_examples=1000)
+@example({**dict.fromkeys(OPTIONS), "jobs": {**WITHOUT_AN_ID, "state": "succeeded"}}, {"jobs"})
 @given(
     st.fixed_dictionaries(
         {
