@@ -98,7 +98,7 @@ def _told(response: Mapping[str, t.Any]) -> tuple[int, list[tuple[str, str]]]:
     if isinstance(cancelled, int) and not isinstance(cancelled, bool) and isinstance(left, (list, tuple)):
         pairs = [pair for pair in left if isinstance(pair, (list, tuple)) and [*map(type, pair)] == [str, str]]
         if len(pairs) == len(left):
-            return cancelled, [(jid, why) for jid, why in pairs]
+            return cancelled, [(pair[0], pair[1]) for pair in pairs]
     raise CheckFailed(f"the host told that {shown(cancelled)} jobs were cancelled, and not {shown(left)}")
 
 
