@@ -200,6 +200,9 @@ class Check:
                 process = living[job.jid]
                 job.note_start(process.started if process else None)
                 continue
+            if job.folder and not job.gone and job.folder.supervisor() is not None:
+                job.gone = self.vanished = True  # what became of it may be about to be written: look once more
+                continue
             # It may have ended, with its result written, between the look at its file and the look for its process.
             before = job.look.process
             job.look = job.directory.read(job.jid)
@@ -207,14 +210,12 @@ class Check:
                 self._end(job)
             elif job.look.process != before:
                 continue  # it was started again meanwhile
-            elif job.look.settling or not self._living.can_know(job):
-                job.note_start(None)
-            elif self.same_boot and not job.gone:
-                job.gone = self.vanished = True  # whoever ended it may be about to write what became of it
-            else:
+            elif not job.look.settling and self._living.can_know(job):
                 reason = "its supervisor died" if job.look.state == _jobs.QUEUED else "no process and no result"
                 job.look = job.look._replace(state=_jobs.LOST, reason=reason)
                 self._end(job)
+            else:
+                job.note_start(None)
 
     def _end(self, job: Job) -> None:
         """Take a job out of those that are waited for, and report how it ended."""
