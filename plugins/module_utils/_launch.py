@@ -26,7 +26,7 @@ from ansible_collections.inflight.jobs.plugins.module_utils import (
 )
 from ansible_collections.inflight.jobs.plugins.module_utils._batch_folder import BatchError, BatchFolder
 from ansible_collections.inflight.jobs.plugins.module_utils._living import Job
-from ansible_collections.inflight.jobs.plugins.module_utils._order import Order
+from ansible_collections.inflight.jobs.plugins.module_utils._order import MAX_GRACE, Order
 
 # ionice of util-linux knows the classes by number.
 _IO_CLASSES = {"best-effort": "2", "idle": "3"}
@@ -228,7 +228,7 @@ def _replace(folder: BatchFolder, directory: _jobs.JobDirectory, name: str) -> N
 
     :raises BatchError: when it does not end.
     """
-    grace = float(folder.manifest().get("grace") or 0)
+    grace = min(float(folder.manifest().get("grace") or 0), MAX_GRACE)  # a supervisor heeds no order with more
     order = Order(frozenset(), "another run replaced its batch", "TERM", grace)
     jobs = [Job(directory, 0, job["jid"], None, folder) for job in folder.manifest()["jobs"]]
     for job in jobs:

@@ -262,6 +262,13 @@ def test_a_second_run_may_replace_the_batch(host: Host, fifo: str) -> None:
     assert _batch_folder.find(host.directory.path, "nightly").number == "j2"
 
 
+def test_a_batch_with_a_grace_of_more_than_a_day_can_be_replaced_as_well(host: Host, fifo: str) -> None:
+    host.launch("j1", runs_until_it_is_ended(fifo), id="nightly", limits={"window": 1, "grace": 1e6})
+    Path(fifo).read_bytes()
+    assert host.run("j2", OK, id="nightly", on_existing="replace")["number"] == "j2"
+    assert host.states("j1") == ["cancelled"]
+
+
 def killed_supervisor(host: Host, fifo: str) -> None:
     """A batch whose supervisor was killed while its first job ran."""
     host.launch("j1", runs_until_it_is_ended(fifo), OK, id="nightly", limits={"window": 1})

@@ -84,7 +84,7 @@ def test_the_program_that_the_body_waits_for_is_ended() -> None:
     started: list[subprocess.Popen[bytes]] = []
 
     def body() -> None:
-        process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        process = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
         started.append(process)
         interrupt(signal.SIGINT)()
 
