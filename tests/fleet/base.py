@@ -14,17 +14,26 @@ from pathlib import Path
 from .system import FleetError, mounts, run
 
 PACKAGES = (
+    "acl",
+    "attr",
     "ca-certificates",
     "dbus",
     "iproute2",
+    "mariadb-server",
     "openssh-server",
+    "postgresql",
     "procps",
     "python3",
     "python3-apt",
+    "restic",
+    "rsync",
     "sudo",
     "systemd",
     "systemd-sysv",
+    "zstd",
 )
+# Started by the tests that need them.
+SERVERS = ("mariadb", "postgresql")
 # A user of the hosts who is not root.
 USER = "deploy"
 
@@ -47,6 +56,7 @@ def make_base(folder: Path) -> None:
     run("debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", release, folder, mirror)
     run("chroot", folder, "useradd", "--create-home", "--shell", "/bin/bash", USER)
     run("chroot", folder, "systemctl", "enable", "systemd-networkd")
+    run("chroot", folder, "systemctl", "disable", *SERVERS)
     (folder / "etc/ssh/sshd_config.d/fleet.conf").write_text(SSHD, encoding="utf-8")
     for key in folder.glob("etc/ssh/ssh_host_*"):
         key.unlink()
