@@ -19,9 +19,10 @@ from ansible.playbook.task import Task
 from ansible.plugins.connection import ConnectionBase
 
 from ansible_collections.inflight.jobs.plugins import action
-from ansible_collections.inflight.jobs.plugins.action import async_info, async_prune, show_jobs
+from ansible_collections.inflight.jobs.plugins.action import async_info, async_prune, backup_report, show_jobs
 from ansible_collections.inflight.jobs.plugins.module_utils._jobs import STATES
 from ansible_collections.inflight.jobs.plugins.plugin_utils import _batch, _cancelling, _listing
+from ansible_collections.inflight.jobs.plugins.plugin_utils._backup_report import report_of
 from ansible_collections.inflight.jobs.plugins.plugin_utils._registered import new_record
 from ansible_collections.inflight.jobs.plugins.plugin_utils._wait_options import WaitOptions
 from ansible_collections.inflight.jobs.plugins.plugin_utils._waiting import Wait, result_of
@@ -71,6 +72,7 @@ RESULTS: dict[str, Callable[[], Entry]] = {
     "async_info": result_of_async_info,
     "async_prune": lambda: async_prune.result_of([], {"freed_bytes": 0, "changed": False}, check_mode=False),
     "async_wait": result_of_async_wait,
+    "backup_report": lambda: backup_report.result_of(report_of({}, "Backup report", 0.0), [], []),
     "show_jobs": result_of_show_jobs,
 }
 # What the jobs of an action have beside the keys that all records have, where it is known.
