@@ -13,7 +13,7 @@ author:
 description:
   - Turns what the tasks of the role C(inflight.jobs.parallel_backup) registered into the result of the host, as
     M(inflight.jobs.backup_report) takes it.
-positional: _input
+positional: _input, expected
 options:
   _input:
     description:
@@ -21,6 +21,11 @@ options:
         the host was unreachable. With O(retention), a result of this filter.
     type: dict
     required: true
+  expected:
+    description: The names of the sets that are to be there. One without a job is V(not_started).
+    type: list
+    elements: str
+    default: []
   retention:
     description: What M(inflight.jobs.backup_prune) registered. It is added to the result.
     type: dict
@@ -68,7 +73,7 @@ _value:
       type: int
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from ansible.errors import AnsibleFilterError
 
@@ -76,7 +81,7 @@ from ansible_collections.inflight.jobs.plugins.plugin_utils import _backup_resul
 from ansible_collections.inflight.jobs.plugins.plugin_utils._registered import shown
 
 
-def backup_result(value: object, retention: object = None) -> dict[str, object]:
+def backup_result(value: object, expected: Sequence[object] = (), retention: object = None) -> dict[str, object]:
     """Tell what became of the backups of a host; see DOCUMENTATION.
 
     :raises AnsibleFilterError: when a value is not what a task registered.
@@ -86,7 +91,7 @@ def backup_result(value: object, retention: object = None) -> dict[str, object]:
             raise AnsibleFilterError(f"{shown(given)} is not what a task registered: give the variable of its register")
     if isinstance(value, Mapping) and isinstance(retention, Mapping):
         return _backup_results.with_retention(value, retention)
-    return _backup_results.of_jobs(value if isinstance(value, Mapping) else {})
+    return _backup_results.of_jobs(value if isinstance(value, Mapping) else {}, expected)
 
 
 class FilterModule:

@@ -8,21 +8,19 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 Result = dict[str, t.Any]
 
 # What a set's entry has of the backup that was made.
-_KEYS = (
-    *("id", "path", "bytes", "previous_bytes", "members", "seconds", "started_at", "ended_at", "checks", "warnings"),
-    *("copied_to", "files"),
-)
+_KEYS = ("id", "path", "bytes", "previous_bytes", "members", "seconds", "checks", "warnings", "copied_to", "files")
 
 
-def of_jobs(registered: Mapping[str, t.Any]) -> Result:
+def of_jobs(registered: Mapping[str, t.Any], expected: Iterable[object] = ()) -> Result:
     """The result of a host.
 
     :param registered: what a task with async_batch or async_wait registered there, whatever became of it.
+    :param expected: the names of the sets that are to be there.
     """
     jobs = registered.get("jobs")
     if registered.get("unreachable"):
@@ -30,6 +28,8 @@ def of_jobs(registered: Mapping[str, t.Any]) -> Result:
     if not isinstance(jobs, list) or (registered.get("failed") and not jobs):
         return _without_sets("failed", registered)
     sets = [_of_job(job) for job in jobs if isinstance(job, Mapping)]
+    known = {found["set"] for found in sets}
+    sets += [_not_started(name) for name in expected if name not in known]
     return {
         "state": _state_of(sets),
         "msg": None,
@@ -83,6 +83,11 @@ def _of_job(job: Mapping[str, t.Any]) -> Result:
     }
     entry.update({key: made[key] for key in _KEYS if made.get(key) is not None})
     return entry
+
+
+def _not_started(name: object) -> Result:
+    msg = "it was not started: other sets were, perhaps by an earlier run"
+    return {"set": name, "state": "not_started", "msg": msg, "started_at": None, "ended_at": None, "warnings": []}
 
 
 def _state_of(sets: list[Result]) -> str:

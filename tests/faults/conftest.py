@@ -14,7 +14,7 @@ import pytest
 
 from ..fleet.fleet import Fleet, why_not
 from .scene import Scene
-from .table import Table
+from .table import Table, faults_page
 
 HOSTS = 3
 
@@ -58,4 +58,4 @@ def table(request: pytest.FixtureRequest) -> t.Iterator[Table]:
     yield table
     path = os.environ.get("FAULTS_TABLE")
     if path:
-        table.write(Path(path))
+        table.write(Path(path), faults_page(table))

@@ -116,10 +116,14 @@ BATCH_ROWS = {
 ALL_ROWS = {**ROWS, **BATCH_ROWS}
 
 
+Rows = dict[str, tuple[str, str]]
+
+
 class Table:
     """What was measured, row by row; each is shown on the terminal as soon as it is there."""
 
-    def __init__(self, config: pytest.Config) -> None:
+    def __init__(self, config: pytest.Config, rows: Rows = ALL_ROWS) -> None:
+        self._rows = rows
         self._measured: dict[str, str] = {}
         self._plugins = config.pluginmanager
 
@@ -130,37 +134,48 @@ class Table:
         capture = t.cast("t.Any", self._plugins.get_plugin("capturemanager"))
         with capture.global_and_fixture_disabled():
             terminal.ensure_newline()
-            terminal.write_line(f"{ALL_ROWS[name][0]}: {measured}")
+            terminal.write_line(f"{self._rows[name][0]}: {measured}")
 
-    def write(self, path: Path) -> None:
-        """Write the page, if no row is missing."""
-        if self._measured.keys() != ALL_ROWS.keys():
-            return
-        lines = [
-            "# Faults",
-            "",
-            "What happens when things go wrong. Five jobs run on each of three hosts, real ones with a system, a",
-            "filesystem and a network address of their own, and something breaks. In every row all that was not",
-            "hit went on, and those jobs succeeded.",
-            "",
-            "`make fleet-test` measures this again and writes this page. Here:",
-            f"ansible-core {core_version}, controller Python {platform.python_version()}, SSH with pipelining.",
-            "",
-            "## During a wait",
-            "",
-            "`async_wait` waits for the jobs.",
-            "",
-            *self._lines(ROWS),
-            "",
-            "## During a batch",
-            "",
-            "`async_batch` runs the jobs, two at a time. Each leaves a note on its host, by which it is counted how",
-            "often it ran.",
-            "",
-            *self._lines(BATCH_ROWS),
-        ]
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    def write(self, path: Path, page: str) -> None:
+        """Write a page, if no row is missing."""
+        if self._measured.keys() == self._rows.keys():
+            path.write_text(page, encoding="utf-8")
 
-    def _lines(self, rows: dict[str, tuple[str, str]]) -> list[str]:
-        lines = [f"| {fault} | {expected} | {self._measured[name]} |" for name, (fault, expected) in rows.items()]
-        return ["| fault | expected | measured |", "| --- | --- | --- |", *lines]
+    def lines(self, rows: Rows) -> str:
+        """Some of the rows, as a table in Markdown; those that were not measured are left out."""
+        measured = [(*told, self._measured[name]) for name, told in rows.items() if name in self._measured]
+        return "\n".join(
+            ["| fault | expected | measured |", "| --- | --- | --- |", *(f"| {' | '.join(row)} |" for row in measured)]
+        )
+
+
+def faults_page(table: Table) -> str:
+    """docs/faults.md."""
+    return f"""\
+# Faults
+
+What happens when things go wrong. Five jobs run on each of three hosts, real ones with a system, a
+filesystem and a network address of their own, and something breaks. In every row all that was not
+hit went on, and those jobs succeeded.
+
+`make fleet-test` measures this again and writes this page. Here:
+{surroundings()}.
+
+## During a wait
+
+`async_wait` waits for the jobs.
+
+{table.lines(ROWS)}
+
+## During a batch
+
+`async_batch` runs the jobs, two at a time. Each leaves a note on its host, by which it is counted how
+often it ran.
+
+{table.lines(BATCH_ROWS)}
+"""
+
+
+def surroundings() -> str:
+    """With what it was measured."""
+    return f"ansible-core {core_version}, controller Python {platform.python_version()}, SSH with pipelining"

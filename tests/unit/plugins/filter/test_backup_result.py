@@ -87,6 +87,12 @@ def test_what_would_be_done_is_told() -> None:
     assert result({"jobs": [planned]})["sets"][0]["msg"] == "would back up /etc"
 
 
+def test_a_set_that_has_no_job_was_not_started() -> None:
+    found = result({"jobs": [job()]}, expected=["etc", "home"])
+    assert found["state"] == "failed"
+    assert {entry["set"]: entry["state"] for entry in found["sets"]} == {"etc": "succeeded", "home": "not_started"}
+
+
 @pytest.mark.parametrize(
     ("registered", "state", "msg"),
     [

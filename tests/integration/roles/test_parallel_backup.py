@@ -1,0 +1,139 @@
+# Copyright (c) 2026, the inflight.jobs contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# The role on this machine: what is said, and to whom. Real hosts, and what can go wrong there: tests/faults/backups.
+
+from __future__ import annotations
+
+import json
+import shutil
+import typing as t
+
+import pytest
+
+from ...support import Outcome
+from ..async_batch.conftest import BatchSandbox
+from .conftest import Listener
+
+pytestmark = pytest.mark.skipif(not shutil.which("zstd"), reason="zstd is not installed (package zstd)")
+
+
+def back_up(sandbox: BatchSandbox, *arguments: str, hosts: str = "localhost", **variables: t.Any) -> Outcome:
+    """Run the playbook, with variables of the role without their prefix."""
+    source = sandbox.folder / "source"
+    if not source.exists():
+        source.mkdir()
+        (source / "file").write_text("content", encoding="ascii")
+    # Hosts of the inventory that are this machine: each has its own jobs.
+    extra: dict[str, t.Any] = {"ansible_async_dir": f"{sandbox.jobs}-{{{{ inventory_hostname }}}}"}
+    given = {
+        "sets": [{"name": "source", "paths": [str(source)]}],
+        "exclude": [],
+        "directory": str(sandbox.folder / "backups-{{ inventory_hostname }}"),
+        "report_directory": str(sandbox.folder / "reports"),
+        "min_free_mb": 0,
+        "min_free_percent": 0,
+        **variables,
+    }
+    extra.update({f"parallel_backup_{name}": value for name, value in given.items()})
+    command = ["ansible-playbook", "inflight.jobs.backup", "--limit", hosts, "--extra-vars", json.dumps(extra)]
+    return sandbox.start([*command, *arguments]).outcome()
+
+
+def add_host(sandbox: BatchSandbox, line: str) -> None:
+    inventory = sandbox.folder / "inventory"
+    hosts, mark, variables = inventory.read_text(encoding="utf-8").partition("[all:vars]")
+    inventory.write_text(hosts + line + mark + variables, encoding="utf-8")
+
+
+def test_all_hosts_are_in_the_report_and_the_exit_code_comes_after_it(sandbox: BatchSandbox) -> None:
+    sets = [{"name": "source", "paths": [str(sandbox.folder / "source")]}, {"name": "gone", "paths": ["/no/such/path"]}]
+    outcome = back_up(
+        sandbox, hosts="alpha,beta", sets=f"{{{{ {sets!r}[:1 if inventory_hostname == 'alpha' else 2] }}}}"
+    )
+    assert outcome.rc != 0
+    report = json.loads(next((sandbox.folder / "reports").glob("*.json")).read_text(encoding="utf-8"))
+    states = {host["host"]: host["state"] for host in report["hosts"]}
+    assert states == {"alpha": "ok", "beta": "failed"}
+    assert "paths has /no/such/path, which is not there" in json.dumps(report)
+    assert outcome.stdout.index("Write the report") < outcome.stdout.index("Fail where a backup failed")
+    lines = outcome.stdout.splitlines()
+    head = next(place for place, line in enumerate(lines) if line.startswith("HOST "))
+    table = lines[head : head + 3]
+    assert [line.split()[0] for line in table] == ["HOST", "beta", "1"]
+    assert max(map(len, table)) < 80
+    assert [path.name for path in (sandbox.folder / "backups-beta").iterdir() if any(path.glob("2*"))] == ["source"]
+
+
+def test_people_are_told(sandbox: BatchSandbox, listener: Listener) -> None:
+    told = sandbox.folder / "told"
+    notify = [
+        {"type": "webhook", "url": listener.url("/never?token=secret")},
+        {"type": "webhook", "url": listener.url("/twice")},
+        {"type": "command", "command": f"tee {told}"},
+    ]
+    sets = [{"name": "gone", "paths": ["/no/such/path"]}]
+    outcome = back_up(sandbox, sets=sets, notify=notify[1:], ping_url=listener.url("/ping"))
+    assert outcome.rc != 0
+    assert [path for path, dummy in listener.told] == ["/twice", "/twice"]
+    message = json.loads(listener.told[1][1])
+    assert message["state"] == "failed"
+    assert "localhost (gone): failed: paths has /no/such/path" in message["text"]
+    assert "localhost (gone): failed: paths has /no/such/path" in told.read_text(encoding="utf-8")
+    # All is well: nobody but the dead man's switch wants to know.
+    listener.told.clear()
+    outcome = back_up(sandbox, notify=notify[1:], ping_url=listener.url("/ping"))
+    assert outcome.rc == 0, outcome.output
+    assert [path for path, dummy in listener.told] == ["/ping"]
+    # One who cannot be told keeps the others from nothing, and the address is nowhere to be seen.
+    listener.told.clear()
+    told.unlink()
+    outcome = back_up(sandbox, notify=notify, notify_on="always")
+    assert outcome.rc != 0
+    assert "not everybody who was to get it has got it" in outcome.output
+    assert "secret" not in outcome.output
+    assert told.exists()
+
+
+@pytest.mark.parametrize(("rule", "code"), [("warn", 0), ("fail_now", 2), ("report_then_fail", 2)])
+def test_the_user_says_when_to_fail(sandbox: BatchSandbox, rule: str, code: int) -> None:
+    outcome = back_up(sandbox, sets=[{"name": "gone", "paths": ["/no/such/path"]}], on_failure=rule)
+    assert outcome.rc == code
+    report = next((sandbox.folder / "reports").glob("backup-*.md")).read_text(encoding="utf-8")
+    assert "paths has /no/such/path, which is not there" in report
+
+
+# For each host one wrong value, and what is to be said of it.
+WRONG: dict[str, tuple[str, t.Any, str]] = {
+    "nameless": ("sets", [{"paths": ["/etc"]}], "missing required arguments: name found in parallel_backup_sets"),
+    "unknown": (
+        "compression",
+        "lzma",
+        "value of parallel_backup_compression must be one of: zstd, gzip, none, got: lzma",
+    ),
+    "climbs": ("sets", [{"name": "../etc", "paths": ["/etc"]}], "the name of a backup set is '../etc'"),
+    "empty": ("sets", [{"name": "etc"}], "one of the following is required: paths, database, command"),
+    "relative": ("directory", "backups", "directory is 'backups': give a path that begins with a slash"),
+    "span": ("keep_within", "2 weeks", "keep_within"),
+    "none": ("concurrency", 0, "concurrency is 0"),
+}
+
+
+def test_wrong_input_is_named_for_each_host(sandbox: BatchSandbox) -> None:
+    add_host(sandbox, "".join(f"{host}\n" for host in WRONG))
+    right = {
+        "sets": [{"name": "source", "paths": [str(sandbox.folder / "source")]}],
+        "directory": str(sandbox.folder / "backups"),
+        "compression": "zstd",
+        "keep_within": "",
+        "concurrency": 2,
+    }
+    variables = {}
+    for name, value in right.items():
+        wrong = {host: given for host, (option, given, dummy) in WRONG.items() if option == name}
+        variables[name] = f"{{{{ {wrong!r}[inventory_hostname] | default({value!r}) }}}}"
+    outcome = back_up(sandbox, hosts=",".join(WRONG), **variables)
+    assert outcome.rc != 0
+    for sentence in [sentence for dummy, dummy_value, sentence in WRONG.values()]:
+        assert sentence in outcome.output
