@@ -14,7 +14,7 @@ import pytest
 
 from ..fleet.fleet import Fleet, why_not
 from .scene import Scene
-from .table import Table, faults_page
+from .table import ALL_ROWS, Table, faults_page
 
 HOSTS = 3
 
@@ -54,7 +54,7 @@ def scene(fleet: Fleet, tmp_path: Path) -> t.Iterator[Scene]:
 @pytest.fixture(scope="session")
 def table(request: pytest.FixtureRequest) -> t.Iterator[Table]:
     """Takes down what was measured. FAULTS_TABLE names the file that it is written to, when every row was measured."""
-    table = Table(request.config)
+    table = Table(request.config, ALL_ROWS)
     yield table
     path = os.environ.get("FAULTS_TABLE")
     if path:

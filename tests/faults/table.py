@@ -122,7 +122,7 @@ Rows = dict[str, tuple[str, str]]
 class Table:
     """What was measured, row by row; each is shown on the terminal as soon as it is there."""
 
-    def __init__(self, config: pytest.Config, rows: Rows = ALL_ROWS) -> None:
+    def __init__(self, config: pytest.Config, rows: Rows) -> None:
         self._rows = rows
         self._measured: dict[str, str] = {}
         self._plugins = config.pluginmanager

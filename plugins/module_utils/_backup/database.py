@@ -20,7 +20,7 @@ import typing as t
 
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.part import Record, decompression
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.store import BackupError
-from ansible_collections.inflight.jobs.plugins.module_utils._backup.streams import End, Pipeline, Program, find
+from ansible_collections.inflight.jobs.plugins.module_utils._backup.streams import End, Pipeline, Program, find, start
 
 # What is dumped, as the module's argument spec has it: type, names, host, port, user, credentials_file, socket, options
 # and path. What is not there counts as not given.
@@ -92,7 +92,7 @@ class Conversation:
         # A file and no pipe: nobody reads it while it is talked to.
         self._complaints = tempfile.TemporaryFile()
         try:
-            self._process = subprocess.Popen(
+            self._process = start(
                 [find(self._program.argv[0]), *self._program.argv[1:]],
                 env={**os.environ, "LC_ALL": "C", **self._program.environment},
                 stdin=subprocess.PIPE,

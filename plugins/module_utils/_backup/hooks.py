@@ -15,7 +15,7 @@ import subprocess
 import typing as t
 
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.store import BackupError
-from ansible_collections.inflight.jobs.plugins.module_utils._backup.streams import Complaints
+from ansible_collections.inflight.jobs.plugins.module_utils._backup.streams import Complaints, start
 
 _GOOD = b"good"
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -31,7 +31,7 @@ def run_commands(commands: t.Sequence[str], what: str) -> None:
     """
     for command in commands:
         try:
-            process = subprocess.Popen(
+            process = start(
                 ["/bin/sh", "-c", command],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

@@ -26,7 +26,7 @@ def inhibited(why: str) -> t.Iterator[None]:
     if os.path.isdir("/run/systemd/system"):
         with contextlib.suppress(BackupError, OSError):
             # cat ends when the pipe to it closes, which it does even when this process is killed.
-            holder = subprocess.Popen(
+            holder = streams.start(
                 [
                     *(streams.find("systemd-inhibit"), "--what=sleep:shutdown", "--mode=block"),
                     *("--who=inflight.jobs", f"--why={why}", "cat"),

@@ -88,6 +88,15 @@ def find(name: str, package: str | None = None) -> str:
     return path
 
 
+def start(argv: t.Sequence[str], **options: t.Any) -> subprocess.Popen[bytes]:
+    """Start a program; all programs are started here.
+
+    :param options: as subprocess.Popen takes them.
+    """
+    # run_command of AnsibleModule would keep all that a program writes in memory, and has no pipe to the next one.
+    return subprocess.Popen(argv, **options)  # pylint: disable=ansible-bad-function
+
+
 class Complaints(threading.Thread):
     """Reads the standard error of a program to its end."""
 
@@ -187,7 +196,7 @@ class Pipeline:
 
     def _start(self, path: str, program: Program, given: t.Any) -> subprocess.Popen[bytes]:
         try:
-            return subprocess.Popen(
+            return start(
                 [path, *program.argv[1:]],
                 env={**os.environ, "LC_ALL": "C", **program.environment},
                 stdin=given,
