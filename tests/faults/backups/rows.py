@@ -11,7 +11,7 @@ from ..table import Table, surroundings
 ROWS = {
     "start": (
         "start, other work, wait: three hosts, two sets on each",
-        "start returns within 5 s; the other work is done while all backups run; all saved",
+        "the other work is done while all backups run; all saved",
     ),
     "second run": (
         "the same again, and once more with a rule that keeps two",
@@ -46,7 +46,7 @@ ROWS = {
     "reboot": ("a host reboots in the middle", "lost; nothing under a final name; the next run removes the partial"),
     "damage": (
         "one byte of a backup flipped; one cut at 60 %; one, not compressed, cut at a member",
-        "each is found, and not counted as good any more; retention removes nothing then",
+        "each is found, and not counted as good any more",
     ),
     "restore": (
         "restore to an empty folder: owners, modes, ACLs, extended attributes, hard links, holes, odd names",
