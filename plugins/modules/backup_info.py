@@ -98,7 +98,7 @@ backups:
       type: str
       sample: /var/backups/parallel_backup/etc/20261121T201500Z-3fa9c1
     bytes:
-      description: The size of its files.
+      description: The size of its files. Of a snapshot of restic that of the files that it is of.
       type: int
       sample: 1834523
     verified:
@@ -127,7 +127,7 @@ sets:
       type: str
       sample: 20261121T201500Z-3fa9c1
     bytes:
-      description: The size of all of them together.
+      description: The size of all of them together. Snapshots of restic need less.
       type: int
       sample: 22014276
 free_bytes:

@@ -17,6 +17,9 @@ description:
   - Deletes the backups of a host that no rule keeps. Each set of backups is looked at by itself.
   - Only verified backups count. What was not verified, or is damaged, is left alone, and takes the place of no other.
     A backup of which a file is missing or has another size than its manifest says counts as damaged.
+  - Of backups by restic, the snapshots are removed by one C(restic forget --prune) for each repository of a set.
+    Nothing of a set is deleted while another restic has the repository. Backups whose snapshots are gone from the
+    repository are deleted as well, but only when that of the newest is there.
   - The newest verified backup of a set is never deleted. Without any rule, nothing is.
   - Nothing of a set is deleted when its newest backup was not verified or is damaged, when its newest backup is of the
     future, as the clock of the host is wrong then, and while another run is at work on it.
@@ -96,7 +99,8 @@ attributes:
     support: full
     platforms: posix
 notes:
-  - Needs Python 3.8 or newer on the host and nothing else.
+  - Needs Python 3.8 or newer on the host. For backups by restic, restic 0.14 or newer, and the password file that they
+    were made with.
   - A backup is renamed before it is deleted. What an interrupted run has left of one is deleted by the next.
 seealso:
   - module: inflight.jobs.async_prune
@@ -173,7 +177,9 @@ deleted:
   type: int
   sample: 3
 freed_bytes:
-  description: How many bytes were in the files that were deleted, or would be in check mode.
+  description:
+    - How many bytes were in the files that were deleted, or would be in check mode. What became free in a repository of
+      restic is not known.
   returned: always
   type: int
   sample: 3412345678
@@ -195,6 +201,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.inflight.jobs.plugins.module_utils._backup.restic import LockedError, Repository
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.retention import (
     NUMBERS,
     RuleError,
@@ -204,6 +211,7 @@ from ansible_collections.inflight.jobs.plugins.module_utils._backup.retention im
 )
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.store import (
     MANIFEST,
+    RESTIC,
     Backup,
     BackupError,
     Store,
@@ -221,7 +229,12 @@ ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
     "keep_within": {"type": "str", "default": ""},
 }
 
+# A repository of restic, and the backups that are in it.
+Group = t.Tuple[Repository, t.List[Backup]]
+
 NO_RULE = "no rule says what to keep, as all of keep_last, keep_daily and so on are 0"
+
+GONE = "its snapshot is not in the repository any more"
 
 # What an interrupted run has left of a backup that it deleted.
 _DELETED = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}\.deleted")
@@ -304,20 +317,25 @@ class Prune:
             pruned.skip(f"there are no backups of it in {self._store.directory}", odd=False)
             return
         wrong = {backup.id: reason for backup in backups for reason in [_wrong_with(backup)] if reason is not None}
+        groups = _by_repository(backups)
+        for repository, inside in groups:
+            wrong.update(_not_in(repository, [backup for backup in inside if backup.id not in wrong]))
+        gone = [backup for backup in backups if wrong.get(backup.id) == GONE]
         good = [backup for backup in backups if backup.id not in wrong]
         kept = keep(((backup.id, backup.started) for backup in good), self._rules, time.time())
         if pruned.skipped is None:
             self._look_for_reasons(pruned, backups[-1], wrong)
         pruned.backups = len(backups)
-        pruned.left = [(backup.id, wrong[backup.id]) for backup in reversed(backups) if backup.id in wrong]
         try:
             if pruned.skipped is None:
                 # Any rule keeps the newest. It is left out all the same: a mistake there must not cost the last one.
-                self._delete(pruned, [backup for backup in good[:-1] if backup.id not in kept])
+                dropped = [backup for backup in good[:-1] if backup.id not in kept]
+                self._delete(pruned, self._forgotten(pruned, dropped, groups, gone))
                 self._sweep(pruned)
         finally:
-            gone = set(pruned.deleted)
-            pruned.kept = [(one.id, kept.get(one.id, [])) for one in reversed(good) if one.id not in gone]
+            away = set(pruned.deleted)
+            pruned.kept = [(one.id, kept.get(one.id, [])) for one in reversed(good) if one.id not in away]
+            pruned.left = [(one.id, wrong[one.id]) for one in reversed(backups) if one.id in wrong.keys() - away]
 
     def _look_for_reasons(self, pruned: Pruned, newest: Backup, wrong: t.Mapping[str, str]) -> None:
         """Look whether nothing must be deleted."""
@@ -328,8 +346,24 @@ class Prune:
         elif self._rules.empty:
             pruned.skip(NO_RULE, odd=False)
 
+    def _forgotten(
+        self, pruned: Pruned, backups: list[Backup], groups: t.Iterable[Group], gone: list[Backup]
+    ) -> list[Backup]:
+        """Those backups that are to be deleted here, as their snapshots have been removed, now or before."""
+        dropped = {backup.id: backup for backup in [*backups, *gone]}
+        for repository, inside in groups:
+            there = [one for one in inside if one.id in dropped and one not in gone]
+            try:
+                if not self._only_look:
+                    repository.forget([str((one.manifest or {})["snapshot"]) for one in there], prune=True)
+            except LockedError as ex:
+                pruned.skip(str(ex))
+                for one in inside:
+                    dropped.pop(one.id, None)
+        return list(dropped.values())
+
     def _delete(self, pruned: Pruned, backups: t.Iterable[Backup]) -> None:
-        for backup in backups:
+        for backup in sorted(backups, key=lambda backup: backup.id):
             size = _size(backup.path)
             try:
                 if not self._only_look:
@@ -349,6 +383,25 @@ class Prune:
                 shutil.rmtree(path)
             pruned.freed_bytes += size
             pruned.swept = True
+
+
+def _by_repository(backups: t.Iterable[Backup]) -> list[Group]:
+    """Those backups that are in repositories of restic."""
+    found: dict[str, Group] = {}
+    for backup in backups:
+        if backup.manifest is not None and backup.manifest.get("engine") == RESTIC:
+            repository = Repository.of(backup.manifest)
+            found.setdefault(str(repository.record), (repository, []))[1].append(backup)
+    return list(found.values())
+
+
+def _not_in(repository: Repository, backups: t.Iterable[Backup]) -> dict[str, str]:
+    """What is wrong with those backups whose snapshots cannot be seen in a repository."""
+    try:
+        there = {one["id"] for one in repository.snapshots()}
+    except BackupError as ex:
+        return {backup.id: f"its repository cannot be looked at: {ex}" for backup in backups}
+    return {backup.id: GONE for backup in backups if (backup.manifest or {}).get("snapshot") not in there}
 
 
 def _wrong_with(backup: Backup) -> str | None:

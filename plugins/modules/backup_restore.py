@@ -16,6 +16,8 @@ author:
 description:
   - Restores a backup that M(inflight.jobs.backup_set) has made to a folder of choice. Before that it reads all of it,
     and compares it with its manifest. A damaged backup is not restored, and there is no way to force that.
+  - Of a backup by restic only what is in it is listed before, as restic compares the content with its checksums while
+    it restores. What of it could be restored stays beside O(dest) when some files are damaged.
   - The members of an archive are restored below O(dest) with their whole path. C(/etc/hosts) becomes
     C(DEST/etc/hosts).
   - Dumps of databases, and what a command wrote, become plain files in O(dest), such as C(app.dump). They are not
@@ -54,6 +56,7 @@ options:
       - Files of the same name are replaced. What the backup does not have stays as it is. Nothing is written when
         O(dest) has a symbolic link or a file in the place of a folder, or a folder in the place of a file.
       - When this is interrupted, part of the files is old and part of them is new.
+      - A backup by restic is restored to a folder within O(dest) first, so there must be room for it twice.
     type: bool
     default: false
 attributes:
@@ -92,7 +95,9 @@ attributes:
     support: full
     platforms: posix
 notes:
-  - Needs Python 3.8 or newer on the host, GNU tar, and the program that the backup was compressed with.
+  - Needs Python 3.8 or newer on the host, GNU tar, and the program that the backup was compressed with, or restic 0.14
+    or newer and the password file that the backup was made with.
+  - restic writes out the holes of files.
   - With O(overwrite), see that no user who is not trusted can change what is in O(dest) meanwhile.
 seealso:
   - module: inflight.jobs.backup_info

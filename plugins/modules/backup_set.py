@@ -36,14 +36,60 @@ options:
     type: str
   paths:
     description:
-      - The files and folders to back up, by GNU tar, with owners, modes, ACLs, extended attributes, hard links and
-        holes.
+      - The files and folders to back up, with owners, modes, ACLs, extended attributes and hard links; by GNU tar also
+        with holes.
       - Of a symbolic link the link itself.
     type: list
     elements: str
+  engine:
+    description: What to back up the O(paths) with.
+    type: str
+    choices:
+      tar: GNU tar. Each backup is an archive of its own.
+      restic:
+        restic 0.14 or newer. Each backup is a snapshot in a repository, which is encrypted, and has what is the same in
+        many backups only once. In O(directory) there is the manifest only.
+    default: tar
+  restic:
+    description: The repository, for O(engine=restic).
+    type: dict
+    suboptions:
+      repository:
+        description:
+          - Its address as restic names it, an absolute path or something like V(sftp:user@server:/folder). It must not
+            have a password in it.
+          - Best is one for each host. Of hosts with the same repository each can remove the backups of all others, and
+            has to wait while another one removes old backups.
+        type: str
+        required: true
+      password_file:
+        description:
+          - The file on the host with the password of the repository, which nobody else may read. Without this password
+            nothing can be restored, so have a copy of it elsewhere.
+        type: path
+        required: true
+      environment_file:
+        description:
+          - A file on the host, which nobody else may read, with variables for restic in lines of C(KEY=VALUE), such as
+            C(AWS_SECRET_ACCESS_KEY).
+        type: path
+      init:
+        description: Whether to make a repository where there is none.
+        type: bool
+        default: false
+      copy_to:
+        description:
+          - Another repository that the snapshot is copied to by C(restic copy). After that its files and folders are
+            listed there and counted. It gets the variables of O(restic.environment_file) too. Its old snapshots are not
+            removed.
+        type: str
+      copy_password_file:
+        description: The file with the password of that one. O(restic.password_file) when left out.
+        type: path
   exclude:
     description:
-      - What to leave out. Patterns of the shell, in which C(*) stands for slashes too.
+      - What to leave out. Patterns of the shell, in which C(*) stands for slashes too. With O(engine=restic) it does
+        not; C(**) stands for any number of folders there.
       - One that begins with a slash is a whole path, like V(/var/cache). Any other one is a name or the end of a path,
         like V(*.tmp) or V(node_modules).
     type: list
@@ -61,7 +107,8 @@ options:
       warn: Back up the others, and warn.
     default: fail
   file_changed:
-    description: What to do when a file changed or went away while it was read.
+    description:
+      - What to do when a file changed or went away while it was read. restic does not tell of files that changed.
     type: str
     choices:
       ok: Nothing.
@@ -108,7 +155,7 @@ options:
     description: A command of the shell. What it writes to its standard output is the backup.
     type: str
   compression:
-    description: How to compress. Dumps of PostgreSQL are compressed already.
+    description: How to compress. Dumps of PostgreSQL are compressed already, and restic compresses by itself.
     type: str
     choices: [zstd, gzip, none]
     default: zstd
@@ -128,9 +175,12 @@ options:
     description:
       - How to prove that the backup is good, before it gets its name. Those that do not fit to what was backed up are
         left out.
-      - V(checksum) reads the files again and compares their SHA-256 with that of what was written.
+      - V(checksum) reads the files again and compares their SHA-256 with that of what was written. For restic it is
+        C(restic check), which looks whether the repository has all that it should have, and does not read the content
+        of files.
       - V(list) reads archives to the end and counts the members.
-      - V(read) reads every member of archives, and all other files, to the end.
+      - V(read) reads every member of archives, and all other files, to the end. For restic it is the only one that
+        finds a flipped byte within the content of files.
       - V(restore_sample) restores O(sample_files) files of an archive and compares them with their sources.
       - V(database_read) has every dump read to the end by the tools of its database.
       - V(database_restore) restores every dump into a database of its own and compares the number of rows of all
@@ -144,7 +194,9 @@ options:
     type: int
     default: 10
   min_free_mb:
-    description: How much has to stay free on the filesystem of O(directory), in megabytes.
+    description:
+      - How much has to stay free on the filesystem of O(directory), in megabytes. With O(engine=restic) on that of the
+        repository, when that is a folder of the host.
     type: float
     default: 1024
   min_free_percent:
@@ -186,6 +238,7 @@ options:
         that is mounted here. It must be there. The copy is in a folder of it with the name of the O(host).
       - The host logs in there by itself, so it needs a key, and the key of the server in its C(known_hosts).
       - rsync compares the checksums on both ends after that.
+      - Not for O(engine=restic), which has O(restic.copy_to).
     type: str
   copy_key_file:
     description: The private key for that, on the host. That of the user when left out.
@@ -214,7 +267,11 @@ attributes:
     support: full
     platforms: posix
 notes:
-  - Needs Python 3.8 or newer on the host, GNU tar, and zstd or gzip. For databases, their own client programs.
+  - Needs Python 3.8 or newer on the host, GNU tar, and zstd or gzip. For databases, their own client programs. For
+    O(engine=restic), restic alone.
+  - A snapshot has the tags O(name) and the id of the backup, and the time of its start. Have old ones removed by
+    M(inflight.jobs.backup_prune), and not by C(restic forget), which knows nothing of what was verified.
+  - restic removes the lock of one that was killed when that was on the same host, or half an hour ago.
   - Dump databases, and do not copy the files of a server that runs, such as C(/var/lib/mysql). They would not fit
     together.
   - Where systemd is, root keeps the host from being shut down or suspended meanwhile.
@@ -246,6 +303,19 @@ EXAMPLES = r"""
     pre_commands: [systemctl stop wiki]
     post_commands: [systemctl start wiki]
     copy_to: backup@vault.example.com:/srv/backups
+
+- name: Back up home directories into a repository of restic, and read all of it again
+  inflight.jobs.backup_set:
+    name: home
+    directory: /var/backups/parallel_backup
+    engine: restic
+    paths: [/home]
+    exclude: [.cache]
+    restic:
+      repository: sftp:backup@vault.example.com:/srv/restic/web1
+      password_file: /root/.restic-password
+      init: true
+    verify: [checksum, list, read]
 """
 
 RETURN = r"""
@@ -267,9 +337,15 @@ backup:
       type: str
       sample: /var/backups/parallel_backup/etc/20261121T201500Z-3fa9c1
     bytes:
-      description: The size of its files.
+      description: The size of its files. With O(engine=restic) that of the files that it is of.
       type: int
       sample: 1834523
+    added_bytes:
+      description: By how much the repository of restic grew, before compression. V(null) for others.
+      type: int
+    snapshot:
+      description: The id of the snapshot of restic, V(null) for others.
+      type: str
     previous_bytes:
       description: The size of the last verified backup of this set before this one, V(null) if there was none.
       type: int
@@ -347,6 +423,18 @@ ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
     "directory": {"type": "path", "required": True},
     "host": {"type": "str"},
     "paths": {"type": "list", "elements": "str"},
+    "engine": {"type": "str", "choices": ["tar", "restic"], "default": "tar"},
+    "restic": {
+        "type": "dict",
+        "options": {
+            "repository": {"type": "str", "required": True},
+            "password_file": {"type": "path", "required": True, "no_log": False},
+            "environment_file": {"type": "path"},
+            "init": {"type": "bool", "default": False},
+            "copy_to": {"type": "str"},
+            "copy_password_file": {"type": "path", "no_log": False},
+        },
+    },
     "exclude": {"type": "list", "elements": "str", "default": []},
     "one_file_system": {"type": "bool", "default": True},
     "missing_path": {"type": "str", "choices": ["fail", "warn"], "default": "fail"},

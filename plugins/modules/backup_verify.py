@@ -39,9 +39,11 @@ options:
   checks:
     description:
       - How to look at them. Those that do not fit to what was backed up are left out.
-      - V(checksum) reads the files and compares their SHA-256 with that of what was written.
+      - V(checksum) reads the files and compares their SHA-256 with that of what was written. For restic it is
+        C(restic check) of the whole repository, which does not read the content of files.
       - V(list) reads archives to the end and counts the members.
-      - V(read) reads every member of archives, and all other files, to the end.
+      - V(read) reads every member of archives, and all other files, to the end. For restic it is the only one that
+        finds a flipped byte within the content of files.
       - V(restore_sample) restores O(sample_files) files of an archive and compares them with their sources, as far as
         those have not changed since.
       - V(database_read) has every dump read to the end by the tools of its database.
@@ -132,7 +134,8 @@ attributes:
     platforms: posix
 notes:
   - Needs Python 3.8 or newer on the host, GNU tar, and the program that the backups were compressed with. For dumps,
-    the client programs of their databases.
+    the client programs of their databases. For backups by restic, restic 0.14 or newer, and the password file that
+    they were made with. A repository that cannot be got into says nothing about the backup.
 seealso:
   - module: inflight.jobs.backup_info
   - module: inflight.jobs.backup_restore
@@ -200,8 +203,9 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.inflight.jobs.plugins.module_utils._backup.snapshots import verification_of
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.store import Backup, BackupError, Store
-from ansible_collections.inflight.jobs.plugins.module_utils._backup.verify import CHECKS, KINDS, Damaged, Verification
+from ansible_collections.inflight.jobs.plugins.module_utils._backup.verify import CHECKS, KINDS, Damaged
 
 ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
     "directory": {"type": "path", "required": True},
@@ -316,10 +320,14 @@ class Verifying:
             return
         was_verified = backup.verified
         checks = {*self._options["checks"], *(_TO_BE_GOOD_AGAIN if backup.damage else ())}
-        files: list[dict[str, t.Any]] = backup.manifest["files"]
-        verification = Verification(backup.path, files, f"{backup.path}.scratch", self._options["sample_files"])
+        scratch, samples = f"{backup.path}.scratch", self._options["sample_files"]
         try:
-            self._expect_database(checks, files)
+            verification = verification_of(backup.manifest, backup.path, scratch, samples)
+        except BackupError as ex:
+            found.error, found.damage = str(ex), backup.damage
+            return
+        try:
+            self._expect_database(checks, backup.manifest["files"])
             verification.run(sorted(checks), self._options["database"])
         except Damaged as ex:
             found.damage = str(ex)

@@ -157,16 +157,23 @@ def credentials_file(options: Options) -> str | None:
     :raises BackupError: when it cannot be read, or others can read it.
     """
     path: str | None = options.get("credentials_file")
-    if not path:
-        return None
+    return secret_file("credentials_file", path) if path else None
+
+
+def secret_file(what: str, path: str) -> str:
+    """The absolute path of a file with a secret.
+
+    :param what: the option that names it.
+    :raises BackupError: when it cannot be read, or others can read it.
+    """
     try:
         with open(path, "rb") as file:
             found = os.fstat(file.fileno())
     except OSError as ex:
-        raise BackupError(f"credentials_file is {path}, which cannot be read: {ex.strerror}") from ex
+        raise BackupError(f"{what} is {path}, which cannot be read: {ex.strerror}") from ex
     mode = stat.S_IMODE(found.st_mode)
     if mode & 0o077:
-        raise BackupError(f"credentials_file is {path}, which has the mode {mode:04o}: give it 0600, as it is a secret")
+        raise BackupError(f"{what} is {path}, which has the mode {mode:04o}: give it 0600, as it is a secret")
     return os.path.abspath(path)
 
 

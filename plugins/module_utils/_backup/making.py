@@ -17,7 +17,15 @@ from ansible_collections.inflight.jobs.plugins.module_utils._backup.copying impo
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.hooks import Guard, run_commands
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.inhibit import inhibited
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.part import Compression, Part
+from ansible_collections.inflight.jobs.plugins.module_utils._backup.restic import Repository
+from ansible_collections.inflight.jobs.plugins.module_utils._backup.snapshots import (
+    Saving,
+    Snapshot,
+    SnapshotVerification,
+    discard,
+)
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.store import (
+    RESTIC,
     Backup,
     BackupError,
     Store,
@@ -26,7 +34,7 @@ from ansible_collections.inflight.jobs.plugins.module_utils._backup.store import
     moment,
 )
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.streams import Program
-from ansible_collections.inflight.jobs.plugins.module_utils._backup.tar import Archive
+from ansible_collections.inflight.jobs.plugins.module_utils._backup.tar import Archive, Sources
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.verify import Verification
 
 Options = t.Mapping[str, t.Any]
@@ -58,6 +66,7 @@ class Making:
         check_set_name(self._host, "host")
         if not (options["paths"] or options["database"] or options["command"]):
             raise BackupError("there is nothing to back up: paths or command is empty")
+        self._repository, self._copy_repository = _repositories(options)
         self._store = Store(options["directory"])
         self._compression = Compression(
             options["compression"],
@@ -78,7 +87,7 @@ class Making:
     def engine(self) -> str:
         """What the backup is made with."""
         database = self._options["database"]
-        return str(database["type"]) if database else "command" if self._options["command"] else "tar"
+        return str(database["type"]) if database else "command" if self._options["command"] else self._options["engine"]
 
     def plan(self) -> str:
         """Look whether the backup could be made, and say what would be in it. Changes nothing.
@@ -86,6 +95,10 @@ class Making:
         :raises BackupError: when it could not be made.
         """
         self._look_back()
+        if self._repository:
+            self._saving(self._repository).plan()
+            self._expect_space()
+            return f"would back up {', '.join(self._options['paths'])} to {self._repository.address}"
         names = [part.name for part in self._parts()]
         if os.path.isdir(self._store.directory):
             self._expect_space()
@@ -101,7 +114,10 @@ class Making:
         self._store.prepare(self._set)
         with self._store.lock(self._set, self._options["lock_wait"]), inhibited(f"backup of {self._set}"):
             # Nobody writes them any more, as the lock is ours.
-            self._store.sweep(self._set, max_age=0)
+            swept = self._store.sweep(self._set, max_age=0)
+            if self._repository:
+                for name in swept:
+                    discard(self._repository, self._host, name.partition(".")[0])
             self._look_back()
             with Guard(self._options["post_commands"], self._options["fail_commands"]) as guard:
                 run_commands(self._options["pre_commands"], "pre_commands")
@@ -111,11 +127,18 @@ class Making:
             if self._copier:
                 self._copier.copy(backup)
                 self.report["copied_to"] = self._copier.target
+            if self._copy_repository:
+                self._copy_snapshot(backup, self._copy_repository)
+                self.report["copied_to"] = self._copy_repository.address
         return self.report
 
     def _look_back(self) -> None:
-        backups = [backup for backup in self._store.backups(self._set) if backup.verified]
+        backups = [backup for backup in self._store.backups(self._set) if backup.verified and self._is_alike(backup)]
         self._previous = backups[-1] if backups else None
+
+    def _is_alike(self, backup: Backup) -> bool:
+        """Whether the size of a backup says something of the next one: that of a snapshot is not compressed."""
+        return ((backup.manifest or {}).get("engine") == RESTIC) == (self.engine == RESTIC)
 
     def _parts(self) -> list[Part]:
         options = self._options
@@ -135,39 +158,58 @@ class Making:
         )
         return [archive]
 
+    def _saving(self, repository: Repository) -> Saving:
+        options = self._options
+        sources = Sources(options["paths"], self._store.directory, options["missing_path"])
+        return Saving(repository, sources, self._store.directory, dict(options))
+
+    def _copy_snapshot(self, backup: Backup, target: Repository) -> None:
+        snapshot = Snapshot.of(backup.manifest or {})
+        if snapshot:
+            options = self._options
+            snapshot.copy(target, options["restic"]["init"], self._host, backup.id, options["lock_wait"])
+
     def _expect_space(self) -> None:
-        found = os.statvfs(self._store.directory)
+        folder = self._repository.folder if self._repository else self._store.directory
+        if folder is None or not os.path.isdir(folder):
+            return  # nobody knows how much is free elsewhere
+        found = os.statvfs(folder)
         free = found.f_bavail * found.f_frsize
         reserve = max(
             self._options["min_free_mb"] * _MEGABYTE,
             self._options["min_free_percent"] / 100 * found.f_blocks * found.f_frsize,
         )
-        needed = self._options["size_factor"] * self._previous.bytes if self._previous else 0
+        # Of a snapshot only what is new needs room.
+        needed = self._options["size_factor"] * self._previous.bytes if self._previous and not self._repository else 0
         if free < needed + reserve:
             last = f"{_shown(needed)} for a backup like the last one and " if needed else ""
             raise BackupError(
-                f"{self._store.directory} has {_shown(free)} free, and {last}{_shown(reserve)} that are to stay free "
+                f"{folder} has {_shown(free)} free, and {last}{_shown(reserve)} that are to stay free "
                 "are more: make room, or lower min_free_mb and min_free_percent"
             )
 
     def _make(self) -> Backup:
         began = time.monotonic()
-        parts = self._parts()
+        saving = self._saving(self._repository) if self._repository else None
+        parts = [] if saving else self._parts()
         self._expect_space()
         unfinished = self._store.begin(self._set, time.time())
+        scratch, samples = f"{unfinished.path}/.scratch", self._options["sample_files"]
+        verification: Verification | SnapshotVerification
         try:
-            files = self._write(unfinished, parts)
-            verification = Verification(
-                unfinished.path, files, f"{unfinished.path}/.scratch", self._options["sample_files"]
-            )
+            if saving:
+                snapshot, told = saving.run(self._host, [self._set, unfinished.id], unfinished.started)
+                self._warnings += saving.warnings
+                verification = SnapshotVerification(snapshot, scratch, samples, listed=True)
+            else:
+                told = self._write(unfinished, parts)
+                verification = Verification(unfinished.path, told["files"], scratch, samples)
             try:
                 verification.run(self._options["verify"], self._options["database"])
             except OSError as ex:
                 raise BackupError(f"the backup cannot be verified: {ex.strerror or ex}") from ex
             self._warnings += verification.warnings
-            size = sum(file["bytes"] for file in files)
-            self._compare_size(size)
-            members = [file["members"] for file in files if file["members"] is not None]
+            self._compare_size(told["bytes"])
             manifest = {
                 "set": self._set,
                 "host": self._host,
@@ -176,27 +218,32 @@ class Making:
                 "started_at": moment(unfinished.started),
                 "ended_at": moment(time.time()),
                 "seconds": round(time.monotonic() - began, 3),
-                "bytes": size,
-                "members": sum(members) if members else None,
                 "checks": verification.done,
                 "warnings": self._warnings,
-                "files": files,
+                **told,
             }
             return unfinished.finish(self._set, manifest)
-        except OSError as ex:
+        except BaseException as ex:
+            if self._repository and os.path.lexists(unfinished.path):  # else it has its name already
+                discard(self._repository, self._host, unfinished.id)
             unfinished.discard()
-            raise BackupError(f"the backup cannot be written to {self._store.directory}: {ex.strerror or ex}") from ex
-        except BaseException:
-            unfinished.discard()
+            if isinstance(ex, OSError):
+                why = ex.strerror or str(ex)
+                raise BackupError(f"the backup cannot be written to {self._store.directory}: {why}") from ex
             raise
 
-    def _write(self, unfinished: Unfinished, parts: t.Sequence[Part]) -> list[dict[str, t.Any]]:
+    def _write(self, unfinished: Unfinished, parts: t.Sequence[Part]) -> dict[str, t.Any]:
         files = []
         for part in parts:
             record, warnings = part.write(unfinished.path, self._compression)
             files.append(record)
             self._warnings += warnings
-        return files
+        members = [file["members"] for file in files if file["members"] is not None]
+        return {
+            "bytes": sum(file["bytes"] for file in files),
+            "members": sum(members) if members else None,
+            "files": files,
+        }
 
     def _compare_size(self, size: int) -> None:
         if self._previous and size < self._options["min_size_ratio"] * self._previous.bytes:
@@ -210,6 +257,29 @@ class Making:
             "previous_bytes": self._previous.bytes if self._previous else None,
             "copied_to": None,
         }
+
+
+def _repositories(options: Options) -> tuple[Repository | None, Repository | None]:
+    """Those of restic that the backup is made in and copied to, where there are some.
+
+    :raises BackupError: when these options make no sense.
+    """
+    restic = options["restic"]
+    if options["engine"] != RESTIC:
+        if restic:
+            raise BackupError(f"restic is given, and the engine is {options['engine']}: set engine to restic")
+        return None, None
+    if not options["paths"]:
+        raise BackupError("engine is restic, which is for paths: leave it out for a database or a command")
+    if not restic:
+        raise BackupError("engine is restic: say with restic which repository the backup is to be in")
+    if options["copy_to"]:
+        raise BackupError("copy_to is for files, and engine is restic: use restic.copy_to for another repository")
+    secrets = restic["environment_file"]
+    repository = Repository(restic["repository"], restic["password_file"], secrets)
+    target = restic["copy_to"]
+    copy = Repository(target, restic["copy_password_file"] or restic["password_file"], secrets) if target else None
+    return repository, copy
 
 
 def _shown(size: float) -> str:

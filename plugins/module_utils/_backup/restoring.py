@@ -19,6 +19,7 @@ import uuid
 
 from ansible_collections.inflight.jobs.plugins.module_utils._backup import tar
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.part import SUFFIXES, Record, decompression
+from ansible_collections.inflight.jobs.plugins.module_utils._backup.snapshots import UNKNOWN, Snapshot
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.store import (
     Backup,
     BackupError,
@@ -32,6 +33,8 @@ from ansible_collections.inflight.jobs.plugins.module_utils._backup.verify impor
 _CHECKS = ("checksum", "list")
 # tar could not do something, and went on with the next member.
 _FAILED = 2
+# What restic says when it did the same.
+_SOME_ERRORS = "Fatal: There were "
 # What it says when a filesystem is full.
 _FULL = ("No space left on device", "Wrote only", "Disk quota exceeded")
 # How many of the complaints of tar are told.
@@ -78,8 +81,11 @@ class Restoring:
         self.backup = backup
         self.changed = False
         self._files: list[Record] = backup.manifest["files"]
+        self._snapshot = Snapshot.of(backup.manifest)
+        self._paths: list[str] = backup.manifest["paths"] if self._snapshot else []
         self._chosen = _Chosen.of(paths or ())
-        if paths and not any(record.get("kind") == tar.KIND for record in self._files):
+        has_members = self._snapshot or any(record.get("kind") == tar.KIND for record in self._files)
+        if paths and not has_members:
             raise BackupError(f"paths is for archives, and the backup {backup.id} has none: leave it out")
         if not os.path.isabs(dest) or "\0" in dest:
             raise BackupError(f"dest is {dest!r}: give a path that begins with a slash")
@@ -113,6 +119,8 @@ class Restoring:
 
         :raises BackupError: when it cannot be restored.
         """
+        if self._snapshot:
+            return self._plan_snapshot(self._snapshot)
         try:
             Verification(self.backup.path, self._files, "").run(_CHECKS)
         except Damaged as ex:
@@ -131,20 +139,44 @@ class Restoring:
                 members, known = members + record["members"], False
         return Restored(members, size if known else None, [], self._commands())
 
+    def _plan_snapshot(self, snapshot: Snapshot) -> Restored:
+        """Like plan(). When it restores, restic itself compares all that it reads with its checksums."""
+        seen = 0
+
+        def nodes() -> t.Iterator[tar.Member]:
+            nonlocal seen
+            for node in snapshot.nodes():
+                seen += 1
+                if self._in_place and UNKNOWN.encode() in node.name:
+                    raise BackupError(f"{_shown(node.name)} is called otherwise, not in UTF-8: restore to a new folder")
+                yield node
+
+        try:
+            members, size = self._counted(nodes())
+            if seen != snapshot.members:
+                raise Damaged(f"the snapshot lists {seen} files and folders, and {snapshot.members} were written")
+        except Damaged as ex:
+            raise _damaged(self.backup, str(ex)) from ex
+        if self._chosen:
+            self._chosen.expect_all(self.backup.id)
+        return Restored(members, size, [], [])
+
     def run(self) -> Restored:
         """Restore it.
 
         :raises BackupError: when that fails; OSError when something cannot be written.
         """
-        self.plan()
+        plan = self.plan()
         if self._in_place:
-            self.changed = True
+            self.changed = not self._snapshot
             return self._restore_to(self.dest)
         # One that is interrupted must not look as if all was there.
         fresh = f"{self.dest}.restoring-{uuid.uuid4().hex[:6]}"
         os.mkdir(fresh, 0o700)
         try:
             restored = self._restore_to(fresh)
+            if self._snapshot:
+                restored = restored._replace(members=plan.members, size=plan.size)
             run(Program(["sync", "-f", fresh]))
             with contextlib.suppress(FileNotFoundError):
                 _make_alike(self.dest, fresh)
@@ -160,6 +192,8 @@ class Restoring:
         return restored
 
     def _restore_to(self, folder: str) -> Restored:
+        if self._snapshot:
+            return self._restore_over(self._snapshot) if self._in_place else self._restore_fresh(self._snapshot, folder)
         members, size = 0, 0
         remarks: list[str] = []
         for record in self._files:
@@ -171,6 +205,33 @@ class Restoring:
                 members, size = members + 1, size + self._unpack(record, folder)
         return Restored(members, size, remarks, self._commands())
 
+    def _restore_fresh(self, snapshot: Snapshot, folder: str) -> Restored:
+        end = snapshot.restore(
+            folder, [os.fsdecode(b"/" + name) for name in self._chosen.found] if self._chosen else []
+        )
+        if end.exit_code and any(words in end.complaints for words in _FULL):
+            raise BackupError(f"there is no room for the files in {folder}: {snapshot.repository.error(end)}")
+        if end.exit_code:
+            raise (_Incomplete if _SOME_ERRORS in end.complaints else BackupError)(str(snapshot.repository.error(end)))
+        return Restored(0, None, [], [])
+
+    def _restore_over(self, snapshot: Snapshot) -> Restored:
+        """Restore it beside what is there, and have tar put it over that.
+
+        restic itself would write through links.
+        """
+        fresh = os.path.join(self.dest, f".restoring-{uuid.uuid4().hex[:6]}")
+        os.mkdir(fresh, 0o700)
+        try:
+            self._restore_fresh(snapshot, fresh)
+            paths = [tar.path_of(os.fsencode(path)) for path in self._paths]
+            names = [name for name in (self._chosen.found if self._chosen else paths) if _is_below(fresh, name)]
+            self.changed = True
+            with Pipeline([tar.copying(fresh, names), tar.extracting(self.dest)]) as pipeline:
+                return Restored(*self._extracted(pipeline, self.dest), [])
+        finally:
+            _discard(fresh)
+
     def _opened(self, record: Record, *programs: Program) -> Pipeline:
         chain = [*decompression(record["compression"]), *programs] or [Program(["cat"])]
         return Pipeline(chain, source=os.path.join(self.backup.path, record["name"]))
@@ -180,19 +241,23 @@ class Restoring:
 
         :raises BackupError: when one cannot be.
         """
-        count, size = 0, 0
-        ground = _Ground(self.dest) if self._in_place else None
         with self._opened(record, tar.detailed_listing()) as pipeline:
-            for member in tar.members(pipeline):
-                if self._chosen and not self._chosen.has(member):
-                    continue
-                if ground:
-                    ground.expect_room_for(member)
-                count += 1
-                size += member.size if member.kind == "-" else 0
+            count, size = self._counted(tar.members(pipeline))
         _expect_success(pipeline)
         if self._chosen:
             self._chosen.expect_all(self.backup.id)
+        return count, size
+
+    def _counted(self, members: t.Iterable[tar.Member]) -> tuple[int, int]:
+        count, size = 0, 0
+        ground = _Ground(self.dest) if self._in_place else None
+        for member in members:
+            if self._chosen and not self._chosen.has(member):
+                continue
+            if ground:
+                ground.expect_room_for(member)
+            count += 1
+            size += member.size if member.kind == "-" else 0
         return count, size
 
     def _extract(self, record: Record, folder: str) -> tuple[int, int, list[str]]:
@@ -200,11 +265,15 @@ class Restoring:
             if self._chosen:
                 names.write(b"".join(name + b"\0" for name in self._chosen.found))
                 names.flush()
-            count, size = 0, 0
             with self._opened(record, tar.extracting(folder, names.name if self._chosen else None)) as pipeline:
-                for member in tar.members(pipeline):
-                    count += 1
-                    size += member.size if member.kind == "-" else 0
+                return self._extracted(pipeline, folder)
+
+    def _extracted(self, pipeline: Pipeline, folder: str) -> tuple[int, int, list[str]]:
+        """See to it that tar extracts an archive; how many members, their size, and what it complained about."""
+        count, size = 0, 0
+        for member in tar.members(pipeline):
+            count += 1
+            size += member.size if member.kind == "-" else 0
         made = pipeline.ends[-1]
         if made.exit_code and any(words in made.complaints for words in _FULL):
             raise BackupError(f"there is no room for the files in {folder}: {made.reason()}")
@@ -377,6 +446,10 @@ def _discard(folder: str) -> None:
                 with contextlib.suppress(OSError):
                     os.chmod(below, 0o700)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_below(folder: str, name: bytes) -> bool:
+    return os.path.lexists(os.path.join(os.fsencode(folder), name))
 
 
 def _plain_name(record: Record) -> str:

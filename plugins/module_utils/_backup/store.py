@@ -21,6 +21,8 @@ import typing as t
 import uuid
 
 MANIFEST = "manifest.json"
+# The engine whose backups are snapshots in a repository, and have no files here.
+RESTIC = "restic"
 VERIFICATION = "verification.json"
 
 # A manifest is larger only when somebody else wrote it.
@@ -28,6 +30,7 @@ _LARGEST_MANIFEST = 16 * 1024 * 1024
 
 _SET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")
+_SNAPSHOT = re.compile(r"[0-9a-f]{64}")
 
 
 class BackupError(Exception):
@@ -151,6 +154,7 @@ class Backup:
             and all(manifest.get(key) is None or isinstance(manifest[key], kind) for key, kind in _TOLD.items())
             and isinstance(files, list)
             and all(isinstance(file, dict) and _is_record(file) for file in files)
+            and (manifest.get("engine") != RESTIC or _is_snapshot(manifest))
         )
         if not good:
             raise BackupError(f"{MANIFEST} is damaged: it is not that of {self.id}")
@@ -163,7 +167,7 @@ class Backup:
 
     @property
     def bytes(self) -> int:
-        """The size of its files, as the manifest tells it."""
+        """The size of its files, as the manifest tells it; of a snapshot that of what it is of."""
         return int(self.manifest["bytes"]) if self.manifest else 0
 
     def record_verification(self, checks: t.Iterable[str], damage: str | None) -> None:
@@ -198,6 +202,8 @@ _TOLD: dict[str, t.Any] = {
     "seconds": (int, float),
     "members": int,
     "warnings": list,
+    "snapshot": str,
+    "added_bytes": int,
 }
 
 
@@ -213,6 +219,22 @@ def _is_record(file: dict[str, t.Any]) -> bool:
         and _is_number(file.get("bytes"))
         and isinstance(file.get("sha256"), str)
         and (file.get("members") is None or _is_number(file["members"]))
+    )
+
+
+def _is_snapshot(manifest: dict[str, t.Any]) -> bool:
+    where, paths, snapshot = (manifest.get(key) for key in ("restic", "paths", "snapshot"))
+    return (
+        isinstance(where, dict)
+        and isinstance(where.get("repository"), str)
+        and isinstance(where.get("password_file"), str)
+        and (where.get("environment_file") is None or isinstance(where["environment_file"], str))
+        # It is an argument of restic.
+        and isinstance(snapshot, str)
+        and bool(_SNAPSHOT.fullmatch(snapshot))
+        and _is_number(manifest.get("members"))
+        and isinstance(paths, list)
+        and all(isinstance(path, str) and path.startswith("/") and "\0" not in path for path in paths)
     )
 
 

@@ -28,6 +28,49 @@ _DIFFERENT = 1
 _SHOWN = 3
 
 
+class Sources:
+    """The paths that are backed up.
+
+    warnings: what there is to say of them.
+    """
+
+    def __init__(self, paths: t.Sequence[str], destination: str, missing_path: str = "fail") -> None:
+        """
+        :param destination: the folder that all backups are in, which is never part of one.
+        :param missing_path: fail or warn.
+        :raises BackupError: when a path is missing or cannot be in a backup.
+        """
+        self.warnings: list[str] = []
+        self.paths = [found for found in map(_checked, paths) if self._is_there(found, missing_path)]
+        if not self.paths:
+            raise BackupError(f"there is nothing to back up: none of {', '.join(paths)} is there")
+        for path in self.paths:
+            if os.path.commonpath([os.path.realpath(path), destination]) == destination:
+                raise BackupError(f"paths has {path}, which is inside of {destination}, where the backups are")
+
+    def _is_there(self, path: str, missing_path: str) -> bool:
+        if not os.path.lexists(path):
+            if missing_path == "fail":
+                raise BackupError(f"paths has {path}, which is not there: correct it, or set missing_path to warn")
+            self.warnings.append(f"{path} is not there")
+            return False
+        if os.path.islink(path):
+            self.warnings.append(f"{path} is a symbolic link: the backup has the link, and not what it leads to")
+        return True
+
+    def names_of(self, destination: str) -> list[str]:
+        """A folder that is never part of a backup, by all names that it has in the archive.
+
+        A path with a symbolic link in it leads to members that are called otherwise than their real paths.
+        """
+        found = [destination]
+        for path in self.paths:
+            real = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+            if real != path and os.path.commonpath([real, destination]) == real:
+                found.append(os.path.join(path, os.path.relpath(destination, real)))
+        return found
+
+
 class Archive(Part):
     """An archive of some paths."""
 
@@ -49,39 +92,13 @@ class Archive(Part):
         :param file_changed: ok, warn or fail.
         :raises BackupError: when a path is missing or cannot be in a backup.
         """
-        self.warnings: list[str] = []
+        sources = Sources(paths, destination, missing_path)
+        self.warnings = sources.warnings
+        self.paths = sources.paths
         self._file_changed = file_changed
-        self.paths = [found for found in map(_checked, paths) if self._is_there(found, missing_path)]
-        if not self.paths:
-            raise BackupError(f"there is nothing to back up: none of {', '.join(paths)} is there")
-        for path in self.paths:
-            if os.path.commonpath([os.path.realpath(path), destination]) == destination:
-                raise BackupError(f"paths has {path}, which is inside of {destination}, where the backups are")
         self._given_counter = LineCount()
-        super().__init__("files.tar", KIND, self._program(exclude, self._names_of(destination), one_file_system))
+        super().__init__("files.tar", KIND, self._program(exclude, sources.names_of(destination), one_file_system))
         self.counter = self._given_counter
-
-    def _is_there(self, path: str, missing_path: str) -> bool:
-        if not os.path.lexists(path):
-            if missing_path == "fail":
-                raise BackupError(f"paths has {path}, which is not there: correct it, or set missing_path to warn")
-            self.warnings.append(f"{path} is not there")
-            return False
-        if os.path.islink(path):
-            self.warnings.append(f"{path} is a symbolic link: the backup has the link, and not what it leads to")
-        return True
-
-    def _names_of(self, destination: str) -> list[str]:
-        """The folder that is never part of a backup, by all names that it has in the archive.
-
-        A path with a symbolic link in it leads to members that are called otherwise than their real paths.
-        """
-        found = [destination]
-        for path in self.paths:
-            real = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
-            if real != path and os.path.commonpath([real, destination]) == real:
-                found.append(os.path.join(path, os.path.relpath(destination, real)))
-        return found
 
     def _program(self, exclude: t.Sequence[str], never: t.Sequence[str], one_file_system: bool) -> Program:
         names = [path.lstrip("/") or "." for path in self.paths]
@@ -148,6 +165,16 @@ _FIELD = re.compile(rb"(?:[^ \\]|\\.)+")
 def detailed_listing() -> Program:
     """Lists the members of an archive as members() reads them."""
     return Program([*listing().argv, "--numeric-owner", *_DETAILS])
+
+
+def copying(folder: str, names: t.Iterable[bytes]) -> Program:
+    """Writes an archive of what is in a folder.
+
+    :param names: paths below that folder.
+    """
+    argv = ["tar", "--create", "--file=-", "--format=posix", "--sparse", *_COMMON, f"--directory={folder}"]
+    names_of_all = b"".join((name or b".") + b"\0" for name in names)
+    return Program([*argv, "--null", "--verbatim-files-from", "--files-from=-"], input=names_of_all)
 
 
 def reading() -> Program:

@@ -141,12 +141,10 @@ class Verification:
                     for dummy in pipeline.chunks():
                         pass
                 _expect_success(record, pipeline)
-            same = sum(_compare(os.path.join(os.fsencode(restored), name), b"/" + name) for name in names)
+            same = sum(compare(os.path.join(os.fsencode(restored), name), b"/" + name) for name in names)
         finally:
             shutil.rmtree(self._scratch, ignore_errors=True)
-        if same < len(names):
-            changed = f"{len(names) - same} of {len(names)} files have changed since"
-            self.warnings.append(f"restore_sample: {changed}, so they were not compared")
+        self.warnings += not_compared(same, len(names))
 
     def _read_database(self, record: Record, database: Record | None) -> None:
         readers: dict[str, t.Any] = {"sql": mariadb, "sqlite": sqlite}
@@ -188,7 +186,14 @@ def _expect_success(record: Record, pipeline: Pipeline) -> None:
         raise Damaged(f"{record['name']} cannot be read to its end: {failed[0].reason()}")
 
 
-def _compare(restored: bytes, source: bytes) -> bool:
+def not_compared(same: int, number: int) -> list[str]:
+    """What there is to warn of when so many of a sample could be compared."""
+    if same == number:
+        return []
+    return [f"restore_sample: {number - same} of {number} files have changed since, so they were not compared"]
+
+
+def compare(restored: bytes, source: bytes) -> bool:
     """Whether a file that was restored could be compared with its source, which has not changed since.
 
     :raises Damaged: when they differ.

@@ -60,6 +60,10 @@ ROWS = {
         "MariaDB: dump all databases, restore them beside, count the rows; restore by hand",
         "the same numbers of rows; no database is left over",
     ),
+    "restic": (
+        "restic in place of tar; three runs that keep two; a flipped byte in the repository; a restore",
+        "as with tar: two snapshots are kept, the byte is found, the restore does not differ",
+    ),
     "copy": (
         "a copy on another host by rsync; then that host out of reach",
         "the same checksums there; failed with that reason, and the backup is kept",

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from pathlib import Path
@@ -354,6 +355,36 @@ def test_mariadb(backups: Backups, table: Table) -> None:
     left = [name for name in host.shell("mariadb --batch -e 'SHOW DATABASES'").split() if name.startswith("inflight")]
     assert (rows, left) == ("5000", [])
     table.row("mariadb", f"{rows} of 5000 rows, beside and by hand; none left over")
+
+
+def test_restic(backups: Backups, table: Table) -> None:
+    host = backups.first
+    host.shell("umask 077; echo secret > /srv/password")
+    restic = {
+        "sets": [{**DATA, "verify": ["checksum", "list", "read"]}],
+        "engine": "restic",
+        "restic_repository": "/srv/repository",
+        "restic_password_file": "/srv/password",
+        "restic_init": True,
+        "keep_last": 2,
+    }
+    for dummy in range(3):
+        outcome = backups.play_first("main", **restic)
+        assert outcome.rc == 0, outcome.output
+    command = "RESTIC_REPOSITORY=/srv/repository RESTIC_PASSWORD_FILE=/srv/password restic --json snapshots --no-lock"
+    snapshots = [found["id"] for found in json.loads(host.shell(command))]
+    kept = [json.loads(host.shell(f"cat {DIRECTORY}/data/{name}/manifest.json")) for name in backups.ids("data")]
+    assert [manifest["snapshot"] for manifest in kept] == snapshots
+    assert len(snapshots) == 2
+    outcome = backups.play_first("restore", **restic, restore_set="data", restore_dest="/srv/restored")
+    assert outcome.rc == 0, outcome.output
+    host.shell("diff --recursive /srv/data /srv/restored/srv/data")
+    host.shell(f"f=$(ls --sort=size /srv/repository/data/*/* | head -n 1); chmod u+w $f; {FLIP}")
+    outcome = backups.play_first("verify", **restic)
+    assert outcome.rc != 0
+    damage = str(outcome.result("Verify the newest backup of all sets", host.name)["jobs"][0]["msg"])
+    assert "1 of 1 backups are damaged" in damage
+    table.row("restic", "two kept; found by read; no difference")
 
 
 # Elsewhere

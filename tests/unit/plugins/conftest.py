@@ -54,6 +54,14 @@ def _forget_exit_functions() -> None:
 os.register_at_fork(after_in_child=_forget_exit_functions)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def restic_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """restic remembers nothing in the home directory of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RESTIC_CACHE_DIR", str(tmp_path_factory.mktemp("restic-cache")))
+        yield
+
+
 @pytest.fixture
 def directory(tmp_path: Path) -> JobDirectory:
     """A job directory as it should be."""

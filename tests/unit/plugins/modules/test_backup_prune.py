@@ -26,6 +26,7 @@ from ansible_collections.inflight.jobs.plugins.modules import backup_prune
 from ansible_collections.inflight.jobs.plugins.modules.backup_prune import Prune, message_of
 
 from ..conftest import fork
+from ..module_utils._backup.backups import ResticRepository, needs_restic, restic_repository
 
 Answer = dict[str, t.Any]
 Run = t.Callable[..., Answer]
@@ -356,3 +357,60 @@ def test_the_newest_verified_backup_stays_and_a_second_run_deletes_nothing(
         assert message_of([again], check_mode=False).startswith("nothing to delete")
     finally:
         shutil.rmtree(top)
+
+
+# Snapshots of restic
+
+
+def snapshot(store: Store, repository: ResticRepository, days: float) -> Backup:
+    """A backup by restic that was begun so many days ago."""
+    store.prepare("etc")
+    unfinished = store.begin("etc", time.time() - days * DAY)
+    before = repository.ids()
+    repository.run("backup", "--quiet", __file__)
+    (found,) = repository.ids() - before
+    where = {"repository": str(repository.path), "password_file": str(repository.password_file)}
+    told = {"engine": "restic", "snapshot": found, "restic": where, "paths": [__file__], "members": 1}
+    return unfinished.finish("etc", {"bytes": 1, "checks": ["list"], "files": [], **told})
+
+
+@needs_restic
+def test_snapshots_go_with_their_backups_or_not_at_all(store: Store, run: Run, tmp_path: Path) -> None:
+    repository = restic_repository(tmp_path)
+    repository.run("init")
+    fourth, third, second, first = (snapshot(store, repository, days) for days in (9, 5, 3, 1))
+    before = repository.ids()
+
+    would = run(check_mode=True, keep_last=2)
+    assert the_set(would)["deleted"] == [fourth.id, third.id]
+    with repository.locked():
+        answer = run(keep_last=2)
+    reason = f"another restic is at work on the repository {repository.path}: wait for it"
+    assert (answer["changed"], answer["failed"], the_set(answer)["skipped"]) == (False, False, reason)
+    assert answer["warnings"] == [f"Nothing of the backup set etc was deleted: {reason}"]
+    assert ids(store) == [fourth.id, third.id, second.id, first.id]
+    assert repository.ids() == before
+
+    # Somebody has removed one, or a run was killed behind that; and the lock of the other restic is still there.
+    (repository.path / "snapshots" / str(third.report()["snapshot"])).unlink()
+    answer = run(keep_last=2)
+    assert the_set(answer) == {**the_set(would), "left": []}
+    assert (answer["msg"], answer["warnings"]) == (f"deleted 2 of 4 backups, {kilobytes(answer)} kB", [])
+    assert ids(store) == [second.id, first.id]
+    assert repository.ids() == {one.report()["snapshot"] for one in (second, first)}
+
+    (repository.path / "snapshots" / str(first.report()["snapshot"])).unlink()
+    answer = run(keep_last=1)
+    gone = "its snapshot is not in the repository any more"
+    assert the_set(answer)["skipped"] == f"something is wrong with the newest backup {first.id}: {gone}"
+    repository.path.rename(tmp_path / "elsewhere")
+    answer = run(keep_last=1)
+    assert the_set(answer)["left"] == [
+        {"id": one.id, "reason": f"its repository cannot be looked at: there is no repository at {repository.path}"}
+        for one in (first, second)
+    ]
+    assert ids(store) == [second.id, first.id]
+
+
+def kilobytes(answer: Answer) -> int:
+    return -(-int(answer["freed_bytes"]) // 1000)

@@ -24,8 +24,12 @@ import pytest
 from ansible_collections.inflight.jobs.plugins.modules import backup_set
 
 from ..conftest import FOREVER
+from ..module_utils._backup.backups import needs_restic, restic_repository
 
 Answer = dict[str, t.Any]
+
+# There is nothing.
+WHERE = {"repository": "/no/where", "password_file": "/dev/null"}
 
 needs_zstd = pytest.mark.skipif(shutil.which("zstd") is None, reason="install the package zstd")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a filesystem")
@@ -194,6 +198,53 @@ def test_a_backup_of_what_a_command_writes(host: Host) -> None:
     backup = host.run(command="seq 10; echo remark >&2")["backup"]
     assert (backup["engine"], backup["members"], backup["checks"]) == ("command", None, ["checksum"])
     assert Path(backup["path"], "output").read_text(encoding="utf-8").split() == [str(n) for n in range(1, 11)]
+
+
+@needs_restic
+def test_a_backup_by_restic(host: Host, tmp_path: Path) -> None:
+    repository = restic_repository(tmp_path)
+    options = {"repository": str(repository.path), "password_file": str(repository.password_file)}
+    answer = host.run(engine="restic", restic=options, _ansible_check_mode=True)
+    why = f"there is no repository at {repository.path}: make it with restic init, or set init to true"
+    assert (answer["failed"], answer["msg"]) == (True, why)
+    assert host.run(engine="restic", restic=options)["msg"] == why
+    options["init"] = True
+    answer = host.run(engine="restic", restic=options, _ansible_check_mode=True)
+    assert answer["msg"] == f"would back up {host.source} to {repository.path}"
+    assert not repository.path.exists()
+    first = host.run(engine="restic", restic=options, host="web1", verify=["list"])["backup"]
+    assert (first["engine"], first["bytes"], first["files"], first["checks"]) == ("restic", 5, [], ["list"])
+    # One that was killed behind its snapshot.
+    left = "20200101T000000Z-000000"
+    repository.run("backup", "--quiet", "--host", "web1", "--tag", f"etc,{left}", str(host.source))
+    (host.directory / "etc" / f"{left}.partial").mkdir()
+    second = host.run(engine="restic", restic=options, host="web1", verify=["list"])["backup"]
+    assert second["previous_bytes"] == 5
+    assert repository.ids() == {first["snapshot"], second["snapshot"]}
+    assert host.left() == [first["id"], second["id"]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"engine": "restic"}, "engine is restic: say with restic which repository the backup is to be in"),
+        (
+            {"engine": "restic", "command": "true"},
+            "engine is restic, which is for paths: leave it out for a database or a command",
+        ),
+        ({"restic": WHERE}, "restic is given, and the engine is tar: set engine to restic"),
+        (
+            {"engine": "restic", "restic": WHERE, "copy_to": "/mnt"},
+            "copy_to is for files, and engine is restic: use restic.copy_to for another repository",
+        ),
+        (
+            {"engine": "restic", "restic": {**WHERE, "password_file": "/no/where"}},
+            "password_file is /no/where, which cannot be read: No such file or directory",
+        ),
+    ],
+)
+def test_options_for_restic_that_make_no_sense(arguments: Answer, reason: str, host: Host) -> None:
+    assert host.run(**arguments)["msg"] == reason
 
 
 def test_everything_is_for_the_owner_only(host: Host) -> None:

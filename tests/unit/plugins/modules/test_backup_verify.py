@@ -16,7 +16,15 @@ from ansible_collections.inflight.jobs.plugins.module_utils._backup import strea
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.store import Backup, Store
 from ansible_collections.inflight.jobs.plugins.modules import backup_verify
 
-from ..module_utils._backup.backups import again, file_of, flip_a_byte, listing, make
+from ..module_utils._backup.backups import (
+    again,
+    file_of,
+    flip_a_byte,
+    listing,
+    make,
+    needs_restic,
+    restic_repository,
+)
 from .backup_modules import Run, expect_documented, returned, runner
 
 
@@ -196,3 +204,31 @@ def test_dumps_are_restored_only_when_it_is_known_where(run: Run, tmp_path: Path
     answer = run({**asked, "database": {"type": "sqlite", "path": str(tmp_path / "app.db")}})
     assert not answer.get("failed")
     assert answer["backups"][0]["checks"] == ["checksum", "database_restore"]
+
+
+@needs_restic
+def test_a_snapshot_is_looked_at_as_an_archive_is(run: Run, tmp_path: Path, source: Path) -> None:
+    repository = restic_repository(tmp_path)
+    (made,) = several(tmp_path, source, 1, engine="restic", restic=repository.options(), verify=["list"])
+    wanted = {"directory": str(tmp_path / "backups"), "checks": ["read", "database_read"]}
+    (found,) = run(wanted)["backups"]
+    assert (found["checks"], found["damage"], found["error"]) == (["read"], None, None)
+    assert again(made).report()["checks"] == ["list", "read"]
+
+    pack = max((repository.path / "data").rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else 0)
+    pack.chmod(0o600)
+    content = pack.read_bytes()
+    pack.write_bytes(content[:1000] + bytes([content[1000] ^ 1]) + content[1001:])
+    answer = run(wanted)
+    assert answer["failed"]
+    assert "ciphertext verification failed" in answer["msg"]
+    assert again(made).damage == answer["backups"][0]["damage"]
+
+    pack.write_bytes(content)
+    repository.password_file.chmod(0o644)
+    answer = run(wanted)
+    assert answer["backups"][0]["error"].startswith(f"password_file is {repository.password_file}, which has the mode ")
+    assert again(made).damage
+    repository.password_file.chmod(0o600)
+    assert run(wanted)["changed"]
+    assert again(made).verified

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -31,6 +32,7 @@ Record = dict[str, t.Any]
 COMPRESSIONS = ("zstd", "gzip", "none")
 NOBODY = 65534
 
+needs_restic = pytest.mark.skipif(shutil.which("restic") is None, reason="restic is not installed (package restic)")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user or mount a filesystem")
 
 
@@ -44,6 +46,53 @@ def make(directory: Path | str, **options: t.Any) -> Backup:
     room = {"min_free_mb": 0, "min_free_percent": 0, "compression_threads": 1}
     report = Making({**defaults, **room, "name": "etc", "directory": str(directory), **options}).run()
     return Store(str(directory)).find(report["set"], report["id"])
+
+
+@dataclasses.dataclass(frozen=True)
+class ResticRepository:
+    """A repository of restic, and the file with its password."""
+
+    path: Path
+    password_file: Path
+
+    def options(self, **more: t.Any) -> Record:
+        """What backup_set is told of it."""
+        defaults = {"environment_file": None, "init": True, "copy_to": None, "copy_password_file": None}
+        return {"repository": str(self.path), "password_file": str(self.password_file), **defaults, **more}
+
+    def command(self, *arguments: str) -> tuple[list[str], dict[str, str]]:
+        own = {"RESTIC_REPOSITORY": str(self.path), "RESTIC_PASSWORD_FILE": str(self.password_file)}
+        return ["restic", *arguments], {**os.environ, **own}
+
+    def run(self, *arguments: str) -> str:
+        argv, environment = self.command(*arguments)
+        return subprocess.check_output(argv, env=environment, text=True)
+
+    def snapshots(self) -> list[Record]:
+        return t.cast("list[Record]", json.loads(self.run("snapshots", "--json", "--no-lock")) or [])
+
+    def ids(self) -> set[str]:
+        """Those of the snapshots, which restic need not be asked for."""
+        return set(os.listdir(self.path / "snapshots"))
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[subprocess.Popen[str]]:
+        """A restic that is at work in it, and is killed at the end. Its lock stays."""
+        argv, environment = self.command("backup", "--stdin", "--json")
+        pipes: Record = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        with subprocess.Popen(argv, env={**environment, "RESTIC_PROGRESS_FPS": "10"}, **pipes) as process:
+            assert process.stdout
+            assert process.stdout.readline()
+            yield process
+            process.kill()
+
+
+def restic_repository(folder: Path) -> ResticRepository:
+    """One that is not there yet."""
+    password_file = folder / "password"
+    password_file.write_text("secret\n", encoding="utf-8")
+    password_file.chmod(0o600)
+    return ResticRepository(folder / "repository", password_file)
 
 
 def again(backup: Backup) -> Backup:

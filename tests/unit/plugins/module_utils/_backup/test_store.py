@@ -266,6 +266,8 @@ def test_what_the_manifest_says_is_reported(store: Store) -> None:
         "path": backup.path,
         "verified": True,
         "damage": None,
+        "snapshot": None,
+        "added_bytes": None,
     }
     assert read_json(os.path.join(backup.path, MANIFEST)) == {**GOOD, "version": 1, "id": backup.id}
 
