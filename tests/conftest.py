@@ -19,3 +19,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.option.ansible_inventory = str(Path(__file__).with_name("inventory.yml"))
     config.option.ansible_host_pattern = "localhost"
     config.option.ansible_unit_inject_only = True
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is tested with one ansible-core alone: see the marker in pyproject.toml."""
+    host_side = Path(__file__).parent / "unit" / "plugins" / "module_utils"
+    for item in items:
+        if host_side in item.path.parents:
+            item.add_marker("host_side")
