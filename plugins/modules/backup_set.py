@@ -152,7 +152,9 @@ options:
         elements: str
         default: []
   command:
-    description: A command of the shell. What it writes to its standard output is the backup.
+    description:
+      - A command of the shell. What it writes to its standard output is the backup. One that writes nothing has failed.
+      - Of commands in a pipe only the last one tells whether it failed. C(bash -o pipefail -c '...') knows of all.
     type: str
   compression:
     description: How to compress. Dumps of PostgreSQL are compressed already, and restic compresses by itself.
@@ -274,7 +276,8 @@ notes:
   - restic removes the lock of one that was killed when that was on the same host, or half an hour ago.
   - Dump databases, and do not copy the files of a server that runs, such as C(/var/lib/mysql). They would not fit
     together.
-  - Where systemd is, root keeps the host from being shut down or suspended meanwhile.
+  - Where systemd is, root takes a lock against shutdown and sleep meanwhile. A person at a terminal has to heed it,
+    scripts and M(ansible.builtin.reboot) do from systemd 257 on.
 seealso:
   - module: inflight.jobs.async_batch
 """
@@ -346,6 +349,10 @@ backup:
     snapshot:
       description: The id of the snapshot of restic, V(null) for others.
       type: str
+    shrunk:
+      description: Whether it is smaller than O(min_size_ratio) of the last one.
+      type: bool
+      sample: false
     previous_bytes:
       description: The size of the last verified backup of this set before this one, V(null) if there was none.
       type: int

@@ -13,7 +13,10 @@ from collections.abc import Iterable, Mapping
 Result = dict[str, t.Any]
 
 # What a set's entry has of the backup that was made.
-_KEYS = ("id", "path", "bytes", "previous_bytes", "members", "seconds", "checks", "warnings", "copied_to", "files")
+_KEYS = (
+    *("id", "path", "bytes", "previous_bytes", "shrunk", "members", "seconds", "verified", "checks", "warnings"),
+    *("copied_to", "files"),
+)
 
 
 def of_jobs(registered: Mapping[str, t.Any], expected: Iterable[object] = ()) -> Result:

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import time
@@ -16,7 +17,7 @@ from ansible_collections.inflight.jobs.plugins.module_utils._backup import maria
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.copying import Copier
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.hooks import Guard, run_commands
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.inhibit import inhibited
-from ansible_collections.inflight.jobs.plugins.module_utils._backup.part import Compression, Part
+from ansible_collections.inflight.jobs.plugins.module_utils._backup.part import Compression, Part, is_empty
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.restic import Repository
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.snapshots import (
     Saving,
@@ -62,8 +63,8 @@ class Making:
         self._set: str = options["name"]
         check_set_name(self._set)
         self._host: str = options["host"] or socket.gethostname()
-        # A folder at the other end has this name.
-        check_set_name(self._host, "host")
+        if options["copy_to"]:  # a folder there has this name
+            check_set_name(self._host, "host")
         if not (options["paths"] or options["database"] or options["command"]):
             raise BackupError("there is nothing to back up: paths or command is empty")
         self._repository, self._copy_repository = _repositories(options)
@@ -80,6 +81,7 @@ class Making:
             else None
         )
         self._warnings: list[str] = []
+        self._shrunk = False
         self._previous: Backup | None = None
         self.report: dict[str, t.Any] | None = None
 
@@ -133,7 +135,17 @@ class Making:
         return self.report
 
     def _look_back(self) -> None:
-        backups = [backup for backup in self._store.backups(self._set) if backup.verified and self._is_alike(backup)]
+        """
+        :raises BackupError: when the backups that are there are those of another host.
+        """
+        every = self._store.backups(self._set)
+        last = (every[-1].manifest if every else None) or {}
+        if last.get("host", self._host) != self._host and last.get("machine") != _machine():
+            raise BackupError(
+                f"the backups of the set {self._set} in {self._store.directory} are those of {last['host']}, and this "
+                f"is {self._host}: give each host a folder of its own"
+            )
+        backups = [backup for backup in every if backup.verified and self._is_alike(backup)]
         self._previous = backups[-1] if backups else None
 
     def _is_alike(self, backup: Backup) -> bool:
@@ -160,7 +172,7 @@ class Making:
 
     def _saving(self, repository: Repository) -> Saving:
         options = self._options
-        sources = Sources(options["paths"], self._store.directory, options["missing_path"])
+        sources = Sources(options["paths"], options["exclude"], self._store.directory, options["missing_path"])
         return Saving(repository, sources, self._store.directory, dict(options))
 
     def _copy_snapshot(self, backup: Backup, target: Repository) -> None:
@@ -206,6 +218,9 @@ class Making:
                 verification = Verification(unfinished.path, told["files"], scratch, samples)
             try:
                 verification.run(self._options["verify"], self._options["database"])
+                if self._options["verify"] and not verification.done:
+                    # Those that were asked for are for other things. Without any it would not count as a backup.
+                    verification.run(["checksum"])
             except OSError as ex:
                 raise BackupError(f"the backup cannot be verified: {ex.strerror or ex}") from ex
             self._warnings += verification.warnings
@@ -213,6 +228,7 @@ class Making:
             manifest = {
                 "set": self._set,
                 "host": self._host,
+                "machine": _machine(),
                 "engine": self.engine,
                 "paths": self._options["paths"],
                 "started_at": moment(unfinished.started),
@@ -236,6 +252,8 @@ class Making:
         files = []
         for part in parts:
             record, warnings = part.write(unfinished.path, self._compression)
+            if record["members"] == 0 or (part.kind == "command" and is_empty(unfinished.path, record)):
+                raise BackupError(f"{part.program.name} has written nothing: there would be nothing in the backup")
             files.append(record)
             self._warnings += warnings
         members = [file["members"] for file in files if file["members"] is not None]
@@ -247,6 +265,7 @@ class Making:
 
     def _compare_size(self, size: int) -> None:
         if self._previous and size < self._options["min_size_ratio"] * self._previous.bytes:
+            self._shrunk = True
             self._warnings.append(
                 f"it has {_shown(size)}, and the last one had {_shown(self._previous.bytes)}: look whether all is there"
             )
@@ -255,8 +274,21 @@ class Making:
         return {
             **backup.report(),
             "previous_bytes": self._previous.bytes if self._previous else None,
+            "shrunk": self._shrunk,
             "copied_to": None,
         }
+
+
+def _machine() -> str | None:
+    """What tells this machine from others, whatever it is called; None where nobody knows.
+
+    A hash, as systemd wants the id itself to stay on the machine.
+    """
+    try:
+        with open("/etc/machine-id", "rb") as file:
+            return hashlib.sha256(b"inflight.jobs " + file.read(64).strip()).hexdigest()[:16]
+    except OSError:
+        return None
 
 
 def _repositories(options: Options) -> tuple[Repository | None, Repository | None]:

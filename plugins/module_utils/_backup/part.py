@@ -47,6 +47,13 @@ def decompression(method: str) -> list[Program]:
     return [] if method == "none" else [Program([method, "-dcq"])]
 
 
+def is_empty(folder: str, record: Record) -> bool:
+    """Whether nothing is in a file of a backup, but for what its compression adds."""
+    chain = decompression(record["compression"]) or [Program(["cat"])]
+    with Pipeline(chain, source=os.path.join(folder, record["name"])) as pipeline:
+        return not next(pipeline.chunks(), b"")
+
+
 class Part:
     """One file of a backup.
 

@@ -240,7 +240,8 @@ class _Dump(Part):
             snapshot = session.line()
             session.send(_COUNT.encode() + b"\\echo end\n")
             self._rows = _rows(iter(session.line, "end"))
-            self.program = self._dump.told(f"--snapshot={snapshot}")
+            # Whoever wants to change a table waits for this transaction, and the dump would wait for him.
+            self.program = self._dump.told(f"--snapshot={snapshot}").told("--lock-wait-timeout=60s")
             return super().write(folder, compression)
 
     def judge(self, end: End) -> list[str]:

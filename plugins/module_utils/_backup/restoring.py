@@ -97,6 +97,7 @@ class Restoring:
         dest = self.dest
         if os.path.commonpath([dest, store.directory]) == store.directory:
             raise BackupError(f"dest is {dest}, which is inside of {store.directory}, where the backups are")
+        _expect_safe(dest)
         try:
             found = os.lstat(dest)
         except FileNotFoundError:
@@ -178,8 +179,7 @@ class Restoring:
             if self._snapshot:
                 restored = restored._replace(members=plan.members, size=plan.size)
             run(Program(["sync", "-f", fresh]))
-            with contextlib.suppress(FileNotFoundError):
-                _make_alike(self.dest, fresh)
+            _make_alike(self.dest, fresh)
             os.rename(fresh, self.dest)
             self.changed = True
         except _Incomplete as ex:
@@ -430,11 +430,34 @@ def _told(end: End) -> list[str]:
 
 
 def _make_alike(model: str, folder: str) -> None:
-    """Give a folder the owner and mode of another."""
-    found = os.lstat(model)
-    if (found.st_uid, found.st_gid) != (os.geteuid(), os.getegid()):
-        os.chown(folder, found.st_uid, found.st_gid)
-    os.chmod(folder, stat.S_IMODE(found.st_mode))
+    """Give a folder the owner and mode of another, if that is there."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        found = os.lstat(model)
+        if (found.st_uid, found.st_gid) != (os.geteuid(), os.getegid()):
+            os.fchown(fd, found.st_uid, found.st_gid)
+        os.fchmod(fd, stat.S_IMODE(found.st_mode))
+    except FileNotFoundError:
+        pass
+    finally:
+        os.close(fd)
+
+
+def _expect_safe(dest: str) -> None:
+    """
+    :raises BackupError: when others could put something else in the place of a folder while it is restored.
+    """
+    path = dest
+    while path != "/":
+        path = os.path.dirname(path)
+        with contextlib.suppress(FileNotFoundError):
+            found = os.stat(path)
+            shared = found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX
+            if shared or found.st_uid not in (0, os.geteuid()):
+                raise BackupError(
+                    f"dest is {dest}, and others can change what is in {path}: "
+                    "restore to another folder, or become the user that it belongs to"
+                )
 
 
 def _discard(folder: str) -> None:

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import random
 import re
@@ -34,8 +35,11 @@ class Sources:
     warnings: what there is to say of them.
     """
 
-    def __init__(self, paths: t.Sequence[str], destination: str, missing_path: str = "fail") -> None:
+    def __init__(
+        self, paths: t.Sequence[str], exclude: t.Sequence[str], destination: str, missing_path: str = "fail"
+    ) -> None:
         """
+        :param exclude: patterns of what is to be left out.
         :param destination: the folder that all backups are in, which is never part of one.
         :param missing_path: fail or warn.
         :raises BackupError: when a path is missing or cannot be in a backup.
@@ -47,6 +51,11 @@ class Sources:
         for path in self.paths:
             if os.path.commonpath([os.path.realpath(path), destination]) == destination:
                 raise BackupError(f"paths has {path}, which is inside of {destination}, where the backups are")
+            for pattern in exclude:
+                if _leaves_out(pattern, path):
+                    raise BackupError(
+                        f"paths has {path}, which is left out by {pattern!r} in exclude: remove one of them"
+                    )
 
     def _is_there(self, path: str, missing_path: str) -> bool:
         if not os.path.lexists(path):
@@ -92,7 +101,7 @@ class Archive(Part):
         :param file_changed: ok, warn or fail.
         :raises BackupError: when a path is missing or cannot be in a backup.
         """
-        sources = Sources(paths, destination, missing_path)
+        sources = Sources(paths, exclude, destination, missing_path)
         self.warnings = sources.warnings
         self.paths = sources.paths
         self._file_changed = file_changed
@@ -137,6 +146,22 @@ def _checked(path: str) -> str:
         raise BackupError(f"paths has {path!r}: give paths that begin with a slash")
     # Of //etc, which is another place to some systems, normpath leaves both slashes.
     return "/" + os.path.normpath(path).lstrip("/")
+
+
+def _leaves_out(pattern: str, path: str) -> bool:
+    """Whether a pattern leaves out a whole path, or a folder that it is in."""
+    wanted = pattern.rstrip("/")
+    while path != "/":
+        # The ends of the path that begin with a name.
+        ends = [path] if pattern.startswith("/") else [path[place + 1 :] for place in _slashes(path)]
+        if any(fnmatch.fnmatchcase(end, wanted) for end in ends):
+            return True
+        path = os.path.dirname(path)
+    return False
+
+
+def _slashes(path: str) -> list[int]:
+    return [place for place, letter in enumerate(path) if letter == "/"]
 
 
 def _excluded(patterns: t.Iterable[str]) -> list[str]:

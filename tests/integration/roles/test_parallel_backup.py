@@ -73,9 +73,14 @@ def test_people_are_told(sandbox: BatchSandbox, listener: Listener) -> None:
         {"type": "webhook", "url": listener.url("/twice")},
         {"type": "command", "command": f"tee {told}"},
     ]
-    sets = [{"name": "gone", "paths": ["/no/such/path"]}]
-    outcome = back_up(sandbox, sets=sets, notify=notify[1:], ping_url=listener.url("/ping"))
+    # The first host has failed by then, and the second one is none the worse for it.
+    gone = [{"name": "gone", "paths": ["/no/such/path"]}]
+    good = [{"name": "source", "paths": [str(sandbox.folder / "source")]}]
+    sets = f"{{{{ {gone!r} if inventory_hostname == 'localhost' else {good!r} }}}}"
+    both = {"hosts": "localhost,alpha", "sets": sets}
+    outcome = back_up(sandbox, **both, notify=notify[1:], ping_url=listener.url("/ping"))
     assert outcome.rc != 0
+    assert outcome.output.count("fatal: ") == 1
     assert [path for path, dummy in listener.told] == ["/twice", "/twice"]
     message = json.loads(listener.told[1][1])
     assert message["state"] == "failed"
@@ -117,6 +122,8 @@ WRONG: dict[str, tuple[str, t.Any, str]] = {
     "relative": ("directory", "backups", "directory is 'backups': give a path that begins with a slash"),
     "span": ("keep_within", "2 weeks", "keep_within"),
     "none": ("concurrency", 0, "concurrency is 0"),
+    "nothing": ("sets", [], "parallel_backup_sets is empty"),
+    "twice": ("sets", [{"name": "etc", "paths": ["/etc"]}] * 2, "two sets of the same name"),
 }
 
 
@@ -137,3 +144,9 @@ def test_wrong_input_is_named_for_each_host(sandbox: BatchSandbox) -> None:
     assert outcome.rc != 0
     for sentence in [sentence for dummy, dummy_value, sentence in WRONG.values()]:
         assert sentence in outcome.output
+
+
+def test_a_target_that_matches_no_host_is_an_error(sandbox: BatchSandbox) -> None:
+    outcome = sandbox.start(["ansible-playbook", "inflight.jobs.backup", "-e", "target=nobody"]).outcome()
+    assert outcome.rc != 0
+    assert "No host of the inventory matches the target nobody." in outcome.output

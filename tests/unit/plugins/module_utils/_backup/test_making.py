@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import os
+import re
 import types
 import typing as t
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.inflight.jobs.plugins.module_utils._backup import verify
+from ansible_collections.inflight.jobs.plugins.module_utils._backup import making, verify
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.making import Making
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.part import Part
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.store import BackupError, Store
@@ -65,7 +66,7 @@ def left(directory: Path) -> list[str]:
 def test_the_report_is_what_the_store_tells_later(directory: Path, source: Path) -> None:
     report = make(directory, paths=[str(source)], host="web1")
     (backup,) = Store(str(directory)).backups("etc")
-    assert report == {**backup.report(), "previous_bytes": None, "copied_to": None}
+    assert report == {**backup.report(), "previous_bytes": None, "shrunk": False, "copied_to": None}
     assert (report["host"], report["engine"], report["members"]) == ("web1", "tar", 2)
     assert report["bytes"] == os.stat(os.path.join(backup.path, "files.tar")).st_size
     assert (report["verified"], report["checks"], report["warnings"]) == (True, ["checksum", "list"], [])
@@ -73,10 +74,46 @@ def test_the_report_is_what_the_store_tells_later(directory: Path, source: Path)
     assert backup.manifest["paths"] == [str(source)]
 
 
-def test_checks_that_do_not_fit_are_left_out(directory: Path) -> None:
+def test_checks_that_do_not_fit_are_left_out_but_one_is_made(directory: Path) -> None:
     assert make(directory)["checks"] == ["checksum"]
     report = make(directory, verify=["list"])
+    assert (report["checks"], report["verified"]) == (["checksum"], True)
+    report = make(directory, verify=[])
     assert (report["checks"], report["verified"]) == ([], False)
+
+
+@pytest.mark.parametrize("compression", ["zstd", "gzip", "none"])
+@pytest.mark.parametrize("command", ["true", "false | cat"])
+def test_a_command_that_writes_nothing_makes_no_backup(directory: Path, command: str, compression: str) -> None:
+    with pytest.raises(BackupError, match=r"^sh has written nothing: there would be nothing in the backup$"):
+        make(directory, command=command, compression=compression)
+    assert left(directory) == []
+
+
+@pytest.mark.parametrize("pattern", ["{source}", "{parent}", "{parent}/*", "{name}", "{name}/", "*{name}"])
+def test_a_path_that_is_left_out_altogether_is_refused(directory: Path, source: Path, pattern: str) -> None:
+    pattern = pattern.format(source=source, parent=source.parent, name=source.name)
+    with pytest.raises(
+        BackupError, match=f"^paths has {source}, which is left out by '{re.escape(pattern)}' in exclude"
+    ):
+        make(directory, paths=[str(source)], exclude=[pattern])
+    assert left(directory) == []
+
+
+@pytest.mark.parametrize("pattern", ["{source}/*", "*.tmp", "{name}/file", "/{name}", "file"])
+def test_a_path_of_which_a_part_is_left_out_is_not(directory: Path, source: Path, pattern: str) -> None:
+    pattern = pattern.format(source=source, name=source.name)
+    assert make(directory, paths=[str(source)], exclude=[pattern])["members"] >= 1
+
+
+def test_a_folder_is_not_shared_by_hosts(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(directory, host="web1")
+    make(directory, host="web1.example.com")  # the same machine has a new name
+    monkeypatch.setattr(making, "_machine", lambda: "another")
+    with pytest.raises(
+        BackupError, match=r"^the backups of the set etc in \S+ are those of web1.example.com, and this is db1"
+    ):
+        make(directory, host="db1")
 
 
 def test_the_last_verified_backup_is_what_a_new_one_is_compared_with(directory: Path) -> None:
@@ -84,6 +121,7 @@ def test_the_last_verified_backup_is_what_a_new_one_is_compared_with(directory: 
     assert make(directory, command="seq 500", verify=[])["previous_bytes"] == 3893
     report = make(directory, command="seq 400")
     assert report["previous_bytes"] == 3893
+    assert report["shrunk"]
     assert report["warnings"] == ["it has 1492 bytes, and the last one had 3893 bytes: look whether all is there"]
     assert make(directory, command="seq 300", min_size_ratio=0.1)["warnings"] == []
     assert make(directory, command="seq 1000")["warnings"] == []
@@ -100,7 +138,7 @@ def test_the_host_has_a_name_of_its_own(directory: Path) -> None:
     ("chosen", "reason"),
     [
         ({"name": "../etc"}, "the name of a backup set is '../etc': "),
-        ({"host": "../etc"}, "host is '../etc': use letters, digits, "),
+        ({"host": "../etc", "copy_to": "/mnt"}, "host is '../etc': use letters, digits, "),
         ({"directory": "backups"}, "directory is 'backups': "),
         ({"compression": "gzip", "compression_level": 19}, "compression_level is 19: gzip takes 1 to 9"),
         ({"copy_to": "--rsh=touch /tmp/x"}, "copy_to is '--rsh=touch /tmp/x': give a folder, "),

@@ -162,7 +162,7 @@ def test_a_copy_that_fails_is_told_with_the_backup(made: Made, tmp_path: Path) -
 
 def saving(made: Made, repository: Repository, paths: list[str], **more: t.Any) -> Saving:
     options = {"exclude": [], "one_file_system": True, "file_changed": "warn", "lock_wait": 0, **more}
-    sources = Sources(paths, made.store.directory)
+    sources = Sources(paths, [], made.store.directory)
     return Saving(repository, sources, made.store.directory, {"restic": made.repository.options(), **options})
 
 

@@ -189,7 +189,7 @@ def test_acls_and_extended_attributes_are_restored(tmp_path: Path) -> None:
 @needs_root
 def test_a_plain_user_gets_all_but_the_owners() -> None:
     with open_folder() as folder:
-        folder.chmod(0o777)
+        folder.chmod(0o1777)  # as /tmp
 
         def body() -> None:
             os.umask(0o077)
@@ -206,7 +206,7 @@ def test_a_plain_user_gets_all_but_the_owners() -> None:
 @needs_root
 def test_a_plain_user_becomes_the_owner_of_what_others_had() -> None:
     with open_folder() as folder:
-        folder.chmod(0o777)
+        folder.chmod(0o1777)  # as /tmp
         put(folder / "source" / "file").chmod(0o664)
         backup = make(folder / "backups", paths=[str(folder / "source")])
         subprocess.run(["chown", "-R", str(NOBODY), folder / "backups"], check=True)
@@ -218,7 +218,7 @@ def test_a_plain_user_becomes_the_owner_of_what_others_had() -> None:
 @needs_root
 def test_what_cannot_be_restored_does_not_keep_the_rest_from_it() -> None:
     with open_folder() as folder:
-        folder.chmod(0o777)
+        folder.chmod(0o1777)  # as /tmp
         put(folder / "source" / "file", "good")
         os.mknod(folder / "source" / "device", 0o600 | stat.S_IFCHR, os.makedev(1, 3))
         backup = make(folder / "backups", paths=[str(folder / "source")])
@@ -588,3 +588,13 @@ def test_the_commands_that_load_dumps_are_told(tmp_path: Path) -> None:
     ]
     assert set(contents(dest)) == {"globals.sql", "a b.dump", "c.sql", "d"}
     assert restored.members == 4
+
+
+def test_a_folder_that_others_can_swap_is_refused(tmp_path: Path, backup: Backup) -> None:
+    shared = tmp_path / "shared"
+    (shared / "below").mkdir(parents=True)
+    shared.chmod(0o777)
+    for dest in (shared / "dest", shared / "below" / "dest"):
+        assert refusal(backup, dest).startswith(f"dest is {dest}, and others can change what is in {shared}: ")
+    shared.chmod(0o1777)
+    restore(backup, shared / "dest")
