@@ -176,7 +176,7 @@ options:
   verify:
     description:
       - How to prove that the backup is good, before it gets its name. Those that do not fit to what was backed up are
-        left out.
+        left out. When none of them fits, V(checksum) is made.
       - V(checksum) reads the files again and compares their SHA-256 with that of what was written. For restic it is
         C(restic check), which looks whether the repository has all that it should have, and does not read the content
         of files.
