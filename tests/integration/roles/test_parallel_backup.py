@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import typing as t
 
@@ -150,3 +151,14 @@ def test_a_target_that_matches_no_host_is_an_error(sandbox: BatchSandbox) -> Non
     outcome = sandbox.start(["ansible-playbook", "inflight.jobs.backup", "-e", "target=nobody"]).outcome()
     assert outcome.rc != 0
     assert "No host of the inventory matches the target nobody." in outcome.output
+
+
+def test_nothing_is_removed_while_a_backup_is_suddenly_small(sandbox: BatchSandbox) -> None:
+    source, keep = sandbox.folder / "source", {"keep_last": 1, "keep_daily": 0, "keep_weekly": 0, "keep_monthly": 0}
+    source.mkdir()
+    (source / "file").write_bytes(os.urandom(300_000))
+    for left in (1, 2, 1):
+        outcome = back_up(sandbox, **keep, keep_yearly=0)
+        assert outcome.rc == 0, outcome.output
+        assert len(list(sandbox.folder.glob("backups-localhost/source/2*"))) == left
+        (source / "file").write_bytes(b"little")
