@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,22 @@ def pytest_configure(config: pytest.Config) -> None:
     config.option.ansible_unit_inject_only = True
 
 
+HERE = Path(__file__).parent
+# Of what the tests of backups run, what not every system has; and the packages that bring it.
+BACKUP_PROGRAMS = {"rsync": "rsync", "setfacl": "acl", "setfattr": "attr", "zstd": "zstd"}
+BACKUP_TESTS = (
+    *("unit/plugins/module_utils/_backup/*", "unit/plugins/modules/test_backup_*"),
+    "integration/roles/test_parallel_backup.py",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is tested with one ansible-core alone: see the marker in pyproject.toml."""
-    host_side = Path(__file__).parent / "unit" / "plugins" / "module_utils"
+    """Mark what is tested with one ansible-core alone: see the marker in pyproject.toml. Skip what lacks a program."""
+    missing = [package for program, package in BACKUP_PROGRAMS.items() if not shutil.which(program)]
+    reason = f"the tests of backups need packages that are not here: {' '.join(missing)}"
     for item in items:
-        if host_side in item.path.parents:
+        path = item.path.relative_to(HERE)
+        if path.is_relative_to("unit/plugins/module_utils"):
             item.add_marker("host_side")
+        if missing and any(path.match(pattern) for pattern in BACKUP_TESTS):
+            item.add_marker(pytest.mark.skip(reason=reason))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import typing as t
 
 import pytest
@@ -16,8 +15,6 @@ import pytest
 from ...support import Outcome
 from ..async_batch.conftest import BatchSandbox
 from .conftest import Listener
-
-pytestmark = pytest.mark.skipif(not shutil.which("zstd"), reason="zstd is not installed (package zstd)")
 
 
 def back_up(sandbox: BatchSandbox, *arguments: str, hosts: str = "localhost", **variables: t.Any) -> Outcome:
