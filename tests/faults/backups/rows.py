@@ -43,7 +43,10 @@ ROWS = {
         "lost; nothing under a final name; post_commands run; the next run removes the partial",
     ),
     "timeout": ("a set that takes longer than its limit", "timed_out; no partial is left; post_commands run"),
-    "reboot": ("a host reboots in the middle", "lost; nothing under a final name; the next run removes the partial"),
+    "reboot": (
+        "a host reboots in the middle",
+        "lost, or failed as tar was ended; nothing under a final name; the next run removes the partial",
+    ),
     "damage": (
         "one byte of a backup flipped; one cut at 60 %; one, not compressed, cut at a member",
         "each is found, and not counted as good any more",

@@ -211,17 +211,20 @@ def test_reboot(backups: Backups, table: Table) -> None:
     with backups.gate(backups.first):
         run = backups.start_play("main", sets=[DATA], where=backups.first.name)
         backups.wait_for_tar(backups.first)
+        run.shows("Wait for the backups of all sets")
         backups.first.reboot()
         outcome = run.outcome()
     assert outcome.rc != 0
-    state = backups.sets()["data"]["state"]
-    assert state == "lost"
+    # The host ends all processes in any order: the job may live to tell that tar was ended.
+    data = backups.sets()["data"]
+    state = data["state"]
+    assert state == "lost" or (state == "failed" and "was killed by signal" in data["msg"])
     assert [name for name in backups.ids("data") if "." not in name] == []
     left = len(backups.ids("data"))
     outcome = backups.play_first("main", sets=[DATA])
     assert outcome.rc == 0, outcome.output
     assert len(backups.ids("data")) == 1
-    table.row("reboot", f"lost; partials left by it: {left}, removed by the next run")
+    table.row("reboot", f"{state}; partials left by it: {left}, removed by the next run")
 
 
 # Damages and restores
