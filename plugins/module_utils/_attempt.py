@@ -179,7 +179,8 @@ class Attempt:
             self._directory.move_in(self.jid, self._out)
         else:
             self._write(data)
-        for path in (self._out, self._err, self._folder.output_file(self.jid)):
+        told = (self._folder.output_file(self.jid), self._folder.status_file(self.jid))
+        for path in (self._out, self._err, *told):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
 

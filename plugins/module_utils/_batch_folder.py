@@ -222,6 +222,10 @@ class BatchFolder:
         """The path of a file that holds the end of what the program of a running job has printed, if that is kept."""
         return self.file(f"{jid}.output")
 
+    def status_file(self, jid: str) -> str:
+        """The path of a file that a job, or whoever works for it, writes to how far it is; the last line counts."""
+        return self.file(f"{jid}.status")
+
     def is_stopped(self, jid: str) -> bool:
         """Whether a job was told to end, and the supervisor will say what became of it."""
         return os.path.lexists(self.stop_file(jid))

@@ -42,7 +42,7 @@ class Check:
     all running jobs of the first directory instead), batch (the id of a batch there whose jobs to take instead, or
     null), ends (how many ends are asked for, at least 1), stop (whether one failure is enough), hold and linger
     (seconds), delete (a list of pairs of path and job id), boot and looked (from the response to the check before). It
-    may have tail (how many of the lines that a running job printed last are to be told).
+    may have tail (how many of the lines that a running job said or printed last are to be told).
     """
 
     def __init__(self, request: dict[str, t.Any], run_command: _processes.RunCommand) -> None:
@@ -95,10 +95,10 @@ class Check:
                     yield job, place
 
     def _tails(self) -> t.Iterator[tuple[int, Job, list[str]]]:
-        """What running jobs printed last, as far as that is wanted and kept."""
+        """What running jobs said or printed last, as far as that is wanted and kept."""
         wanted = self.request.get("tail", 0)
         for job, place in self._open_jobs(queued=False) if wanted else ():
-            lines = _output.tail(job.folder.output_file(job.jid), wanted) if job.folder is not None else []
+            lines = _output.last_lines(job.folder, job.jid, wanted)
             if lines:
                 yield place, job, lines
 

@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# What the program of a job prints while it runs: keeps the end of it in a file, and reads the last lines of that.
+# What is known of how far a running job is: what it says itself, or what its program prints. Keeps the end of that in a
+# file, and reads the last lines of it.
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import stat
 import typing as t
 
 from ansible.module_utils import basic
+
+from ansible_collections.inflight.jobs.plugins.module_utils import _batch_folder, _processes
 
 # The last so many bytes are there to be read. The file may have twice as many.
 KEPT_BYTES = 64 * 1024
@@ -97,6 +100,26 @@ def keep(path: str) -> None:
         return run_command(module, *arguments, **options)
 
     module_class.run_command = run_and_keep
+
+
+def say(text: str, path: str | None = None) -> None:
+    """Say how far a job of a batch is, for whoever waits for it. Outside of a batch nobody hears it.
+
+    :param text: one line; it takes the place of what was said before.
+    :param path: the file of the job; that of the job that this process belongs to when left out.
+    """
+    path = path or os.environ.get(_processes.STATUS)
+    if path:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        with contextlib.suppress(OSError), open(os.open(path, flags, 0o600), "wb") as file:
+            file.write(f"{text[:MAX_LINE]}\n".encode("utf-8", "replace"))
+
+
+def last_lines(folder: _batch_folder.BatchFolder | None, jid: str, lines: int) -> list[str]:
+    """The last lines of what a running job says of itself, or else of what its program has printed."""
+    if folder is None or lines <= 0:
+        return []
+    return tail(folder.status_file(jid), lines) or tail(folder.output_file(jid), lines)
 
 
 def tail(path: str, lines: int) -> list[str]:

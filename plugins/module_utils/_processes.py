@@ -18,6 +18,8 @@ _WRAPPER = "async_wrapper.py"
 
 # Tells every process of a job of a batch which job it is; children inherit it, wherever they go.
 TAG = "INFLIGHT_JOB"
+# Tells them the path of a file for a line that says how far the job is.
+STATUS = "INFLIGHT_STATUS"
 _MAX_ENVIRONMENT = 1024 * 1024
 
 # How many seconds a module may take to end by itself once its program has been ended.

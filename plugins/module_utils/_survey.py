@@ -245,7 +245,7 @@ class Survey:
             fields["time_left"] = round(max(0.0, limit - fields["elapsed"]), 3)
         fields.update(self._usage(process.pid))
         wanted = self._request.get("tail", 0)
-        lines = _output.tail(job.folder.output_file(job.jid), wanted) if wanted and job.folder is not None else []
+        lines = _output.last_lines(job.folder, job.jid, wanted)
         if lines:
             fields["tail"] = lines
         return fields

@@ -314,7 +314,8 @@ class _Server:
             os.close(fd)
         attempt.begin()
         pid = os.getpid()
-        os.environ.update(job.environment, **{_processes.TAG: job.jid})
+        tags = {_processes.TAG: job.jid, _processes.STATUS: self._folder.status_file(job.jid)}
+        os.environ.update(job.environment, **tags)
         if hasattr(time, "tzset"):
             time.tzset()
         tempfile.tempdir = None

@@ -235,6 +235,8 @@ notes:
     own.
   - Each job finds its id in the environment variable C(INFLIGHT_JOB). By that, and by their session, its processes are
     found when it is ended; a program that a job starts in the background belongs to it.
+  - A job may say how far it is. It writes one line to the file that the environment variable C(INFLIGHT_STATUS) names,
+    in place of the line before, and M(inflight.jobs.async_wait) shows it with O(inflight.jobs.async_wait#module:tail).
   - When a job has ended by itself, processes that it left in the background live on.
   - A job that was killed is V(lost). When its supervisor on the host was killed, jobs that run end by themselves, and
     those that have not started are V(lost).

@@ -116,7 +116,8 @@ options:
       - How many of the lines to return that the program of a job has printed last, for jobs that still run at the end
         of the wait. At most 1,000. The newest one of each running job is shown with the progress line.
       - They are known of jobs of M(inflight.jobs.async_batch) that run M(ansible.builtin.command) or
-        M(ansible.builtin.shell), unless their task has C(no_log), or C(no_target_syslog) keeps modules from logging.
+        M(ansible.builtin.shell), unless their task has C(no_log), or C(no_target_syslog) keeps modules from logging,
+        and of those that say themselves how far they are (C(INFLIGHT_STATUS) in M(inflight.jobs.async_batch)).
       - With this, the host is asked at least every five seconds as long as O(progress) is true.
     type: int
     default: 0

@@ -79,8 +79,10 @@ def test_a_job_finds_everything_as_a_run_of_its_own_has_it_and_nothing_that_anot
     alone = outcome.result("Run it without a batch")["found"]
     jobs = [*batch_result(outcome)["jobs"], *outcome.result("Run it with an environment")["jobs"]]
     for job in jobs:
-        # Its own id is all that it finds beyond that.
-        assert job["result"]["found"]["environment"].pop("INFLIGHT_JOB") == job["ansible_job_id"]
+        # Its own id and the file in which it may say how far it is are all that it finds beyond that.
+        environment = job["result"]["found"]["environment"]
+        assert environment.pop("INFLIGHT_JOB") == job["ansible_job_id"]
+        assert Path(environment.pop("INFLIGHT_STATUS")).name == f"{job['ansible_job_id']}.status"
     results = [job["result"] for job in jobs[: len(batch_result(outcome)["jobs"])]]
     for result in results:
         assert result["warm"]

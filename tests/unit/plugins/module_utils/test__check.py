@@ -30,6 +30,7 @@ from ansible_collections.inflight.jobs.plugins.module_utils import (
     _jobs,
     _living,
     _notify,
+    _output,
     _processes,
 )
 from ansible_collections.inflight.jobs.plugins.module_utils._batch_folder import BatchFolder
@@ -1005,6 +1006,22 @@ def test_a_real_job_of_a_batch_is_reported_when_its_result_is_written(
         pid = fork(body)
         assert states(check(directory, FIRST, hold=FOREVER)) == {FIRST: "succeeded"}
         assert exit_code(pid) == 0
+
+
+def test_what_running_jobs_say_of_themselves_is_told_where_it_is_wanted(
+    directory: JobDirectory, batch_folder: BatchFolder
+) -> None:
+    for jid in (FIRST, SECOND):
+        directory.create_marker(jid)
+        _output.say(f"{jid} is half done", batch_folder.status_file(jid))
+    with supervised(batch_folder), living() as pid:
+        # The second one waits for its turn.
+        directory.change_marker(FIRST, _processes.identity(pid))
+        ((_place, jid, lines),) = check(directory, FIRST, SECOND, tail=1)["tails"]
+        assert (jid, lines) == (FIRST, [f"{FIRST} is half done"])
+        assert check(directory, FIRST)["tails"] == []
+    directory.write_result(FIRST, batch_folder.file("new"), b"{}")
+    assert check(directory, FIRST, tail=1)["tails"] == []
 
 
 # As a module

@@ -14,8 +14,9 @@ from ansible.module_utils import basic
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.inflight.jobs.plugins.module_utils import _output
-from ansible_collections.inflight.jobs.plugins.module_utils._output import keep, tail
+from ansible_collections.inflight.jobs.plugins.module_utils import _output, _processes
+from ansible_collections.inflight.jobs.plugins.module_utils._batch_folder import BatchFolder
+from ansible_collections.inflight.jobs.plugins.module_utils._output import keep, last_lines, say, tail
 
 
 @pytest.fixture
@@ -155,3 +156,61 @@ def test_whatever_was_printed_the_last_lines_are_lines(path: str, content: bytes
     found = tail(path, lines)
     assert len(found) <= lines
     assert all(line.strip() and len(line.splitlines()) == 1 for line in found)
+
+
+# What a job says of itself
+
+JOB = "j4711.0"
+
+
+def test_what_a_job_says_takes_the_place_of_what_it_said_before(batch_folder: BatchFolder) -> None:
+    path = batch_folder.status_file(JOB)
+    for text in ("download 1 of 2", "caf\u00e9 \udcff", "x" * 5000):
+        say(text, path)
+    assert last_lines(batch_folder, JOB, 3) == ["x" * 1000]
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    say("caf\u00e9 \udcff", path)
+    assert last_lines(batch_folder, JOB, 3) == ["caf\u00e9 ?"]
+
+
+def test_a_process_of_a_job_says_it_of_its_job(batch_folder: BatchFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(_processes.STATUS, batch_folder.status_file(JOB))
+    say("half of it")
+    assert last_lines(batch_folder, JOB, 1) == ["half of it"]
+
+
+def test_what_is_said_comes_before_what_is_printed(batch_folder: BatchFolder) -> None:
+    Path(batch_folder.output_file(JOB)).write_text("one\ntwo\n", encoding="utf-8")
+    assert last_lines(batch_folder, JOB, 1) == ["two"]
+    # Any program may write the file, also line by line.
+    Path(batch_folder.status_file(JOB)).write_text("10 %\n20 %\n", encoding="utf-8")
+    assert last_lines(batch_folder, JOB, 1) == ["20 %"]
+    Path(batch_folder.status_file(JOB)).write_text("", encoding="utf-8")
+    assert last_lines(batch_folder, JOB, 1) == ["two"]
+
+
+@pytest.mark.parametrize("lines", [0, -1])
+def test_who_wants_nothing_of_what_is_said_gets_nothing(batch_folder: BatchFolder, lines: int) -> None:
+    say("something", batch_folder.status_file(JOB))
+    assert last_lines(batch_folder, JOB, lines) == []
+    assert last_lines(None, JOB, 1) == []
+
+
+def test_nobody_hears_it_outside_of_a_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(_processes.STATUS, raising=False)
+    monkeypatch.chdir(tmp_path)
+    say("something")
+    monkeypatch.setenv(_processes.STATUS, "")
+    say("something")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_batch_that_is_gone_or_a_link_does_no_harm(batch_folder: BatchFolder, tmp_path: Path) -> None:
+    (tmp_path / "target").write_text("theirs", encoding="ascii")
+    os.symlink(tmp_path / "target", batch_folder.status_file(JOB))
+    say("ours", batch_folder.status_file(JOB))
+    assert (tmp_path / "target").read_text(encoding="ascii") == "theirs"
+    assert last_lines(batch_folder, JOB, 1) == []
+    batch_folder.delete()
+    say("ours", batch_folder.status_file(JOB))
+    assert last_lines(batch_folder, JOB, 1) == []

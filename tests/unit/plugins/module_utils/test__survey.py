@@ -446,6 +446,8 @@ def test_the_last_lines_that_a_running_job_printed_are_told_where_they_are_wante
         run_as(directory, FIRST, pid)
         assert surveyed(directory, tail=2)[FIRST]["tail"] == ["two", "three"]
         assert "tail" not in surveyed(directory)[FIRST]
+        Path(batch_folder.status_file(FIRST)).write_text("what it says itself\n", encoding="utf-8")
+        assert surveyed(directory, tail=2)[FIRST]["tail"] == ["what it says itself"]
     put(directory, FIRST, {"changed": True})
     assert "tail" not in surveyed(directory, tail=2)[FIRST]
 

@@ -187,6 +187,16 @@ def test_the_environment_of_a_job_is_added_to_what_there_is(
     assert ground.result(without) == {"a": "", "b": "batch"}
 
 
+def test_a_program_of_a_job_can_say_how_far_it_is(ground: Ground, start: Start, tmp_path: Path) -> None:
+    ground.payload(shell_payload())
+    script = f'echo half done > "$INFLIGHT_STATUS"; cp "$INFLIGHT_STATUS" {tmp_path}/said; echo "{{}}"'
+    index = ground.job(script)
+    assert start().run(index) == "succeeded"
+    assert (tmp_path / "said").read_text(encoding="ascii") == "half done\n"
+    # What it said is not left when it has ended.
+    assert not os.path.exists(ground.batch.folder.status_file(ground.batch.jobs[index].jid))
+
+
 def test_a_job_may_have_a_path_of_its_own(ground: Ground, start: Start, tmp_path: Path) -> None:
     (tmp_path / "made-interpreter").write_text("#!/bin/sh\necho '{\"made\": true}'\n", encoding="utf-8")
     (tmp_path / "made-interpreter").chmod(0o700)
@@ -417,6 +427,13 @@ def test_the_environment_reaches_a_warm_module(ground: Ground, start: Start, war
     index = ground.job(python(code), X="y", TZ="UTC+5")
     assert start(warm).run(index) == "succeeded"
     assert ground.result(index) == {"x": "y", "zone": 5 * 3600}
+
+
+def test_a_warm_module_can_say_how_far_it_is(ground: Ground, start: Start, warm: int) -> None:
+    code = 'import json, os\nprint(json.dumps({"path": os.environ["INFLIGHT_STATUS"]}))\nraise SystemExit(0)'
+    index = ground.job(python(code))
+    assert start(warm).run(index) == "succeeded"
+    assert ground.result(index) == {"path": ground.batch.folder.status_file(ground.batch.jobs[index].jid)}
 
 
 def test_a_job_whose_environment_python_reads_when_it_starts_is_started(
