@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import socket
@@ -37,6 +38,7 @@ from ansible_collections.inflight.jobs.plugins.module_utils._backup.store import
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.streams import Program
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.tar import Archive, Sources
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.verify import Verification
+from ansible_collections.inflight.jobs.plugins.module_utils._host_lock import HostLockError, held
 
 Options = t.Mapping[str, t.Any]
 
@@ -114,7 +116,9 @@ class Making:
         :raises BackupError: when it could not be made, or not copied, or a command before or after it failed.
         """
         self._store.prepare(self._set)
-        with self._store.lock(self._set, self._options["lock_wait"]), inhibited(f"backup of {self._set}"):
+        wait = self._options["lock_wait"]
+        # The host's lock comes first: who waits for an update keeps nobody from the set.
+        with _no_update(wait), self._store.lock(self._set, wait), inhibited(f"backup of {self._set}"):
             # Nobody writes them any more, as the lock is ours.
             swept = self._store.sweep(self._set, max_age=0)
             if self._repository:
@@ -277,6 +281,20 @@ class Making:
             "shrunk": self._shrunk,
             "copied_to": None,
         }
+
+
+@contextlib.contextmanager
+def _no_update(wait: float) -> t.Iterator[None]:
+    """Keep updates of the host from being begun; backups of other sets may be made meanwhile.
+
+    :raises BackupError: when one is at work and has not ended in time.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(held(shared=True, wait=wait))
+        except HostLockError as ex:
+            raise BackupError(f"{ex}: wait for it, or set lock_wait") from ex
+        yield
 
 
 def _machine() -> str | None:

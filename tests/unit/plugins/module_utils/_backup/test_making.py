@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
+import signal
 import types
 import typing as t
 from pathlib import Path
@@ -16,9 +18,20 @@ from ansible_collections.inflight.jobs.plugins.module_utils._backup import makin
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.making import Making
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.part import Part
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.store import BackupError, Store
+from ansible_collections.inflight.jobs.plugins.module_utils._host_lock import HostLockError, held
 from ansible_collections.inflight.jobs.plugins.modules.backup_set import ARGUMENT_SPEC
 
+from ...conftest import FOREVER, living
+
 Answer = dict[str, t.Any]
+
+
+@pytest.fixture(autouse=True)
+def host_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The lock of a host of its own."""
+    path = str(tmp_path / "lock")
+    monkeypatch.setattr(making, "held", functools.partial(held, path=path))
+    return path
 
 
 @pytest.fixture
@@ -256,6 +269,44 @@ def test_what_runs_have_left_goes_at_the_next_one(directory: Path) -> None:
     second = make(directory)
     assert not os.path.exists(unfinished.path)
     assert left(directory) == sorted([first["id"], second["id"]])
+
+
+# An update of the host
+
+
+def test_no_backup_is_begun_while_the_host_is_updated(directory: Path, host_lock: str) -> None:
+    update = held(False, 0, host_lock)
+    with living(update.__enter__) as pid:
+        for wait in (0.0, 0.2):
+            with pytest.raises(BackupError) as caught:
+                make(directory, lock_wait=wait)
+            assert str(caught.value) == (f"an update of this host holds {host_lock}: wait for it, or set lock_wait")
+            assert left(directory) == []
+        # Who only asks what would be backed up is none the worse for it.
+        Making(options(directory)).plan()
+        os.kill(pid, signal.SIGKILL)
+        make(directory, lock_wait=FOREVER)
+    assert len(left(directory)) == 1
+
+
+def test_an_update_waits_for_backups_which_do_not_wait_for_each_other(
+    directory: Path, host_lock: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with held(True, 0, host_lock):
+        make(directory)
+    with held(False, 0, host_lock):
+        pass
+
+    def refused(*dummy_arguments: object) -> t.NoReturn:
+        with pytest.raises(HostLockError, match=r"^a backup of this host holds "), held(False, 0, host_lock):
+            pass
+        raise BackupError("seen")
+
+    monkeypatch.setattr(Making, "_make", refused)
+    with pytest.raises(BackupError, match=r"^seen$"):
+        make(directory)
+    with held(False, 0, host_lock):
+        pass
 
 
 # The plan
