@@ -20,6 +20,8 @@ description:
   - A backup is a folder O(directory)/O(name)/ID, where ID begins with the UTC time of its start. In it are the files,
     and C(manifest.json) with the size, the number of members and the SHA-256 of each. Folders have the mode 0700, files
     0600.
+extends_documentation_fragment:
+  - inflight.jobs.backup_database
 options:
   name:
     description: The name of the backup set.
@@ -115,42 +117,6 @@ options:
       warn: Warn, and keep the backup.
       fail: Fail.
     default: warn
-  database:
-    description: Databases to dump.
-    type: dict
-    suboptions:
-      type:
-        description: What the server is. V(mariadb) stands for MySQL too.
-        type: str
-        required: true
-        choices: [postgresql, mariadb, sqlite]
-      names:
-        description: The databases. All that the server has when left out.
-        type: list
-        elements: str
-        default: []
-      path:
-        description: The file with the database, for V(sqlite).
-        type: path
-      host:
-        description: The name of the server. The socket of this host when left out.
-        type: str
-      port:
-        description: Its port.
-        type: int
-      user:
-        description: The user of the database.
-        type: str
-      credentials_file:
-        description:
-          - The file with the password, which nobody else may read. For V(postgresql) a password file as described in
-            C(pgpass), for V(mariadb) an option file with the section C([client]).
-        type: path
-      options:
-        description: More arguments for the program that dumps a database.
-        type: list
-        elements: str
-        default: []
   command:
     description:
       - A command of the shell. What it writes to its standard output is the backup. One that writes nothing has failed.
@@ -214,7 +180,9 @@ options:
     type: float
     default: 0.5
   lock_wait:
-    description: How long to wait for another run that is at work on this set, in seconds.
+    description:
+      - How long to wait for an update of the host by the role C(parallel_update), in seconds, and then once more for
+        another run that is at work on this set. Only root knows of such an update.
     type: float
     default: 0
   pre_commands:
@@ -420,6 +388,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.making import Making
+from ansible_collections.inflight.jobs.plugins.module_utils._backup.options import DATABASE
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.store import BackupError
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.verify import CHECKS
 
@@ -446,20 +415,7 @@ ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
     "one_file_system": {"type": "bool", "default": True},
     "missing_path": {"type": "str", "choices": ["fail", "warn"], "default": "fail"},
     "file_changed": {"type": "str", "choices": ["ok", "warn", "fail"], "default": "warn"},
-    "database": {
-        "type": "dict",
-        "options": {
-            "type": {"type": "str", "required": True, "choices": ["postgresql", "mariadb", "sqlite"]},
-            "names": {"type": "list", "elements": "str", "default": []},
-            "path": {"type": "path"},
-            "host": {"type": "str"},
-            "port": {"type": "int"},
-            "user": {"type": "str"},
-            "credentials_file": {"type": "path"},
-            "options": {"type": "list", "elements": "str", "default": []},
-        },
-        "required_if": [("type", "sqlite", ["path"])],
-    },
+    "database": DATABASE,
     "command": {"type": "str"},
     "compression": {"type": "str", "choices": ["zstd", "gzip", "none"], "default": "zstd"},
     "compression_level": {"type": "int", "default": 3},

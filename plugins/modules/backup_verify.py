@@ -20,6 +20,8 @@ description:
   - A damaged backup does not count as verified any more. It is not restored, and M(inflight.jobs.backup_prune) keeps
     others. It stays damaged until this finds it whole. For that it has to pass V(checksum), V(list), V(read) and
     V(database_read) beside the O(checks).
+extends_documentation_fragment:
+  - inflight.jobs.backup_database
 options:
   directory:
     description: The folder on the host that the backups are in, as an absolute path.
@@ -57,43 +59,6 @@ options:
     description: How many files V(restore_sample) looks at.
     type: int
     default: 10
-  database:
-    description:
-      - How to reach the server of the dumps, as in M(inflight.jobs.backup_set), for V(database_restore).
-    type: dict
-    suboptions:
-      type:
-        description: What the server is. V(mariadb) stands for MySQL too.
-        type: str
-        required: true
-        choices: [postgresql, mariadb, sqlite]
-      names:
-        description: The databases. All that the server has when left out.
-        type: list
-        elements: str
-        default: []
-      path:
-        description: The file with the database, for V(sqlite).
-        type: path
-      host:
-        description: The name of the server. The socket of this host when left out.
-        type: str
-      port:
-        description: Its port.
-        type: int
-      user:
-        description: The user of the database.
-        type: str
-      credentials_file:
-        description:
-          - The file with the password, which nobody else may read. For V(postgresql) a password file as described in
-            C(pgpass), for V(mariadb) an option file with the section C([client]).
-        type: path
-      options:
-        description: More arguments for the program that dumps a database.
-        type: list
-        elements: str
-        default: []
   lock_wait:
     description: How long to wait for another run that is at work on a set, in seconds.
     type: float
@@ -203,6 +168,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.inflight.jobs.plugins.module_utils._backup.options import DATABASE
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.snapshots import verification_of
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.store import Backup, BackupError, Store
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.verify import CHECKS, KINDS, Damaged
@@ -218,20 +184,7 @@ ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
         "default": ["checksum", "list", "database_read"],
     },
     "sample_files": {"type": "int", "default": 10},
-    "database": {
-        "type": "dict",
-        "options": {
-            "type": {"type": "str", "required": True, "choices": ["postgresql", "mariadb", "sqlite"]},
-            "names": {"type": "list", "elements": "str", "default": []},
-            "path": {"type": "path"},
-            "host": {"type": "str"},
-            "port": {"type": "int"},
-            "user": {"type": "str"},
-            "credentials_file": {"type": "path"},
-            "options": {"type": "list", "elements": "str", "default": []},
-        },
-        "required_if": [("type", "sqlite", ["path"])],
-    },
+    "database": DATABASE,
     "lock_wait": {"type": "float", "default": 0},
 }
 

@@ -15,6 +15,8 @@ import pytest
 import yaml
 from ansible.module_utils import basic
 
+from ansible_collections.inflight.jobs.plugins.doc_fragments import backup_database
+
 Answer = dict[str, t.Any]
 
 
@@ -45,7 +47,11 @@ def runner(module: ModuleType, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Ca
 
 def expect_documented(module: ModuleType) -> None:
     """The documentation of the options says the same as the code."""
-    options = yaml.safe_load(module.DOCUMENTATION)["options"]
+    documentation = yaml.safe_load(module.DOCUMENTATION)
+    options = dict(documentation["options"])
+    for fragment in documentation.get("extends_documentation_fragment", ()):
+        assert fragment == "inflight.jobs.backup_database"
+        options.update(yaml.safe_load(backup_database.ModuleDocFragment.DOCUMENTATION)["options"])
     assert _normal(options, "suboptions") == _normal(module.ARGUMENT_SPEC, "options")
 
 
