@@ -18,22 +18,27 @@ PACKAGES = (
     "attr",
     "ca-certificates",
     "dbus",
+    "dnf",
     "iproute2",
     "mariadb-server",
+    "needrestart",
     "openssh-server",
     "postgresql",
     "procps",
     "python3",
     "python3-apt",
+    "python3-dnf",
     "restic",
+    "rpm",
     "rsync",
     "sudo",
     "systemd",
     "systemd-sysv",
+    "unattended-upgrades",
     "zstd",
 )
 # Started by the tests that need them.
-SERVERS = ("mariadb", "postgresql")
+SERVERS = ("mariadb", "postgresql", "unattended-upgrades")
 # A user of the hosts who is not root.
 USER = "deploy"
 
