@@ -18,7 +18,7 @@ export HOME=$work/home ANSIBLE_COLLECTIONS_PATH=$venv/collections PATH=$venv/bin
 export PYTHONPATH=$tools/..
 unset ANSIBLE_CONFIG ANSIBLE_HOME
 cd "$work"
-[ "$#" -gt 0 ] || set -- async_wait async_batch async_info holding parallel_backup
+[ "$#" -gt 0 ] || set -- async_wait async_batch async_info holding parallel_backup parallel_update
 read -r -a arguments <<<"${BENCH_ARGS:-}"
 for name in "$@"; do
     python "$root/benchmarks/$name.py" ${arguments[@]+"${arguments[@]}"}

@@ -22,7 +22,7 @@ trap '"$python" -m fleet down; rm -rf "$work"' EXIT
 mkdir "$work/home"
 export HOME=$work/home ANSIBLE_COLLECTIONS_PATH=$venv/collections PATH=$venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1
 export FAULTS_LOG=$work/faults.log FAULTS_TABLE=$root/docs/faults.md
-export BACKUPS_TABLE=$root/docs/backups.md
+export BACKUPS_TABLE=$root/docs/backups.md UPDATES_TABLE=$root/docs/updates.md
 unset ANSIBLE_CONFIG ANSIBLE_HOME
 cd "$root"
 

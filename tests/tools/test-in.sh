@@ -6,7 +6,8 @@
 # test-in.sh NAME INTERPRETER CORE: unit and integration tests against the built and installed collection, in one
 # environment.
 #
-#   EVERYTHING    0 leaves out the unit tests of what runs on the hosts
+#   EVERYTHING    0 leaves out the unit tests of what runs on the hosts, and the integration tests of what is mostly that
+#   BETWEEN       1 takes of the integration tests only whole plays: an older and a newer core have all of them
 #   PYTEST_ARGS   more arguments for pytest, like "-x -k timeout"
 
 source "$(dirname "$0")/lib.sh"
@@ -26,13 +27,18 @@ cd "$work"
 
 read -r -a arguments <<<"${PYTEST_ARGS:-}"
 [ "${EVERYTHING:-1}" = 1 ] || arguments+=(-m "not host_side")
-# run_tests FOLDER
+# run_tests KIND PATH...
 run_tests() {
     say "== $1 tests, Python ${name%-*}, ansible-core ${name#*-}"
-    python -m pytest -p no:cacheprovider -n auto --maxprocesses 4 "$root/tests/$1" ${arguments[@]+"${arguments[@]}"}
+    python -m pytest -p no:cacheprovider -n auto --maxprocesses 4 "${@:2}" ${arguments[@]+"${arguments[@]}"}
 }
 
+integration=("$root/tests/integration")
+# Listing, ending and removing jobs is work of the host, too.
+[ "${EVERYTHING:-1}" = 1 ] || integration=("$root"/tests/integration/{async_batch,async_wait,roles,test_pytest_ansible.py})
+[ "${BETWEEN:-0}" = 0 ] || integration=("$root/tests/integration/roles" "$root"/tests/integration/*/test_play.py)
+
 status=0
-PYTHONPATH=$venv/collections run_tests unit || status=$?
-run_tests integration || status=$?
+PYTHONPATH=$venv/collections run_tests unit "$root/tests/unit" || status=$?
+run_tests integration "${integration[@]}" || status=$?
 exit "$status"
