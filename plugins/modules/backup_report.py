@@ -40,32 +40,13 @@ options:
         C(skipped) (why nothing was deleted).
     type: dict
     required: true
-  directory:
-    description:
-      - The folder on the controller that gets the files. It is made with mode 0700 if it is not there. One that is
-        there keeps its mode.
-      - A relative path starts at the folder of the playbook.
-    type: path
-    default: reports
-  formats:
-    description:
-      - Which files to write. With an empty list, none is written.
-    type: list
-    elements: str
-    choices: [json, markdown]
-    default: [json, markdown]
-  name:
-    description:
-      - The name of the files, without C(.json) and C(.md). Letters, digits, and any of C(._-), at most 100.
-      - A file of that name is replaced. So with a name such as V(latest) the report of the last run has a fixed place.
-      - Without it, each report has a name of its own that begins with the time, such as
-        C(backup-20261121T201500Z-3fa9c1).
-    type: str
   title:
     description:
       - What the report is called in its first line.
     type: str
     default: Backup report
+extends_documentation_fragment:
+  - inflight.jobs.report_files
 attributes:
   action:
     description: Has a part that runs on the controller.

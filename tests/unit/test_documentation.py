@@ -19,10 +19,18 @@ from ansible.playbook.task import Task
 from ansible.plugins.connection import ConnectionBase
 
 from ansible_collections.inflight.jobs.plugins import action
-from ansible_collections.inflight.jobs.plugins.action import async_info, async_prune, backup_report, show_jobs
+from ansible_collections.inflight.jobs.plugins.action import async_info, async_prune, show_jobs
 from ansible_collections.inflight.jobs.plugins.module_utils._jobs import STATES
-from ansible_collections.inflight.jobs.plugins.plugin_utils import _batch, _cancelling, _listing
-from ansible_collections.inflight.jobs.plugins.plugin_utils._backup_report import report_of
+from ansible_collections.inflight.jobs.plugins.plugin_utils import (
+    _backup_report,
+    _backup_report_text,
+    _batch,
+    _cancelling,
+    _listing,
+    _report_files,
+    _update_report,
+    _update_report_text,
+)
 from ansible_collections.inflight.jobs.plugins.plugin_utils._registered import new_record
 from ansible_collections.inflight.jobs.plugins.plugin_utils._wait_options import WaitOptions
 from ansible_collections.inflight.jobs.plugins.plugin_utils._waiting import Wait, result_of
@@ -65,6 +73,16 @@ def result_of_show_jobs() -> Entry:
     return show_jobs.ActionModule(task, **others).run(task_vars={"hostvars": {}, "ansible_play_hosts_all": ["web1"]})
 
 
+def result_of_backup_report() -> Entry:
+    report = _backup_report.report_of({}, "Backup report", 0.0)
+    return _report_files.result_of(_backup_report_text.told(report, []), [])
+
+
+def result_of_update_report() -> Entry:
+    report = _update_report.report_of({}, "Update report", 0.0)
+    return _report_files.result_of(_update_report_text.told(report, []), [])
+
+
 # What each action returns, by the code that it returns it with.
 RESULTS: dict[str, Callable[[], Entry]] = {
     "async_batch": result_of_async_batch,
@@ -72,8 +90,9 @@ RESULTS: dict[str, Callable[[], Entry]] = {
     "async_info": result_of_async_info,
     "async_prune": lambda: async_prune.result_of([], {"freed_bytes": 0, "changed": False}, check_mode=False),
     "async_wait": result_of_async_wait,
-    "backup_report": lambda: backup_report.result_of(report_of({}, "Backup report", 0.0), [], []),
+    "backup_report": result_of_backup_report,
     "show_jobs": result_of_show_jobs,
+    "update_report": result_of_update_report,
 }
 # What the jobs of an action have beside the keys that all records have, where it is known.
 MORE_KEYS = {

@@ -18,7 +18,9 @@ import jinja2
 import pytest
 import yaml
 
-from ansible_collections.inflight.jobs.plugins.modules import backup_set
+from ansible_collections.inflight.jobs.plugins.filter import update_gate, update_reboot
+from ansible_collections.inflight.jobs.plugins.module_utils._update import apt, workspace
+from ansible_collections.inflight.jobs.plugins.modules import backup_set, health_check, update_begin, update_report
 
 Entry = dict[str, t.Any]
 
@@ -28,7 +30,14 @@ ROLES = sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
 
 # What Ansible has in every template and every task.
 ANSIBLE = {
-    *("ansible_check_mode", "ansible_failed_result", "ansible_play_hosts_all", "hostvars", "inventory_hostname"),
+    *(
+        "ansible_check_mode",
+        "ansible_connection",
+        "ansible_failed_result",
+        "ansible_play_hosts_all",
+        "hostvars",
+        "inventory_hostname",
+    ),
     *("item", "omit", "lookup", "query", "dict", "now", "range"),
 }
 # Keys of a task whose values are expressions, without braces.
@@ -107,6 +116,28 @@ def variables(value: object, expression: bool = False, known: frozenset[str] = f
         yield from names_in(value, expression and "{{" not in value) - known
 
 
+def tasks_in(value: object) -> Iterator[Entry]:
+    """All tasks, those of blocks too."""
+    if isinstance(value, list):
+        for task in value:
+            yield task
+            for part in ("block", "rescue", "always"):
+                yield from tasks_in(task.get(part))
+
+
+def included_roles(value: object) -> Iterator[Path]:
+    """The roles of this collection that tasks include."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if name in ("ansible.builtin.include_role", "ansible.builtin.import_role"):
+                yield ROOT / "roles" / inner["name"].removeprefix("inflight.jobs.")
+            else:
+                yield from included_roles(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from included_roles(inner)
+
+
 def assigned(value: object) -> Iterator[str]:
     """The variables that tasks register, set or loop over."""
     if isinstance(value, dict):
@@ -123,8 +154,14 @@ def own_assignments(role: Path) -> set[str]:
     return {name for path in task_files(role) for name in assigned(load(path))}
 
 
+def known_variables(role: Path) -> set[str]:
+    """Its own variables, and those that the roles leave which it includes."""
+    others = {other for path in task_files(role) for other in included_roles(load(path))}
+    return {*options(role), *own_assignments(role)}.union(*map(own_assignments, others))
+
+
 def test_there_are_roles_to_look_at() -> None:
-    assert "parallel_backup" in [path.name for path in ROLES]
+    assert {"notify", "parallel_backup"} <= {path.name for path in ROLES}
 
 
 def test_every_entry_point_has_a_tasks_file_and_the_other_way_round(role: Path) -> None:
@@ -147,8 +184,9 @@ def test_every_entry_point_is_described_and_takes_the_same_variables(role: Path)
 
 def test_the_defaults_and_the_argument_spec_say_the_same_in_the_same_order(role: Path) -> None:
     defaults = load(role / "defaults" / "main.yml")
-    assert list(options(role)) == list(defaults)
-    assert {name: option["default"] for name, option in options(role).items()} == defaults
+    found = {name: option for name, option in options(role).items() if not option.get("required")}
+    assert list(found) == list(defaults)
+    assert {name: option["default"] for name, option in found.items()} == defaults
 
 
 def test_every_default_has_the_type_of_its_variable(role: Path) -> None:
@@ -159,13 +197,14 @@ def test_every_default_has_the_type_of_its_variable(role: Path) -> None:
         "str": str,
         "path": str,
         "list": list,
+        "dict": dict,
     }
     for name, option in all_options(options(role)):
         if "default" in option:
             assert isinstance(option["default"], kinds[option["type"]]), name
             assert isinstance(option["default"], bool) == (option["type"] == "bool"), name
             values = option["default"] if option["type"] == "list" else [option["default"]]
-            assert set(values) <= set(option.get("choices", values)), name
+            assert [value for value in values if value not in option.get("choices", values)] == [], name
 
 
 def test_every_variable_has_the_prefix_of_its_role(role: Path) -> None:
@@ -189,15 +228,25 @@ def test_a_variable_with_a_number_says_its_unit_and_its_range(role: Path) -> Non
 
 
 def test_every_variable_that_tasks_use_is_there(role: Path) -> None:
-    known = {*options(role), *own_assignments(role), *ANSIBLE}
+    known = {*known_variables(role), *ANSIBLE}
     used = {(path.name, name) for path in task_files(role) for name in variables(load(path))}
     assert used
     assert {(file, name) for file, name in used if name not in known} == set()
 
 
+def test_what_a_role_hands_to_another_is_a_variable_of_that_one(role: Path) -> None:
+    for path in task_files(role):
+        for task in tasks_in(load(path)):
+            for other in included_roles(task):
+                given = {name for name in task.get("vars", {}) if name.startswith(f"{other.name}_")}
+                assert given - set(options(other)) == set(), path.name
+
+
 def test_every_variable_of_the_argument_spec_is_used(role: Path) -> None:
     used = {name for path in task_files(role) for name in variables(load(path))}
-    assert [name for name in options(role) if name not in used] == []
+    # What only a play can heed, such as how many hosts it takes at once, stands in a playbook.
+    playbooks = " ".join(path.read_text(encoding="utf-8") for path in (ROOT / "playbooks").glob("*.yml"))
+    assert [name for name in options(role) if name not in used and not re.search(rf"\.{name}\b", playbooks)] == []
 
 
 def test_a_variable_that_nobody_declared_would_be_noticed() -> None:
@@ -273,3 +322,105 @@ def test_the_variables_of_parallel_backup_are_options_of_backup_set() -> None:
         if option:
             assert option["type"] == ("list" if name == "sets" else spec["type"]), name
             assert option.get("choices") == spec.get("choices"), name
+
+
+# What the role parallel_update takes is handed to modules and filters.
+
+UPDATE = ROOT / "roles" / "parallel_update"
+
+
+def documented(plugin: types.ModuleType) -> dict[str, Entry]:
+    return t.cast("dict[str, Entry]", yaml.safe_load(plugin.DOCUMENTATION)["options"])
+
+
+def tasks_with(action: str, file: str = "*") -> list[Entry]:
+    """The tasks of the role with this action, those of batches too."""
+    tasks = [task for path in sorted((UPDATE / "tasks").glob(f"{file}.yml")) for task in tasks_in(load(path))]
+    batches = [task["inflight.jobs.async_batch"]["tasks"] for task in tasks if "inflight.jobs.async_batch" in task]
+    return [task for task in [*tasks, *(job for jobs in batches for job in jobs)] if action in task]
+
+
+def test_the_variables_of_parallel_update_are_options_of_update_begin() -> None:
+    found = options(UPDATE)
+    for name, spec in update_begin.ARGUMENT_SPEC.items():
+        option, module = of_module(found[f"parallel_update_{name}"]), of_module(spec)
+        if name == "manager":
+            # The role finds it out.
+            assert option["choices"] == ["auto", *module["choices"]]
+        elif name == "lock_timeout":
+            # Others that are given it take nothing but whole numbers.
+            assert (option, module["type"]) == ({**module, "type": "int"}, "float")
+        else:
+            assert option == module, name
+
+
+def test_update_begin_is_given_each_of_them() -> None:
+    action = "inflight.jobs.update_begin"
+    (given,) = [task[action] for task in tasks_with(action, "start_packages")]
+    assert given.pop("manager") == "{{ parallel_update_result.manager }}"
+    assert given == {
+        name: f"{{{{ parallel_update_{name} }}}}" for name in update_begin.ARGUMENT_SPEC if name != "manager"
+    }
+
+
+def test_the_installation_reads_what_update_begin_has_written() -> None:
+    (environment,) = [task["environment"] for task in tasks_with("ansible.builtin.apt")]
+    made = apt.Apt({}, lambda *dummy: (0, "", ""), workspace.Workspace()).environment
+    # Which language it speaks is up to the module, and the frontend too.
+    shared = {name: made[name] for name in made if name in environment and "CONFF" not in name}
+    assert shared == {name: environment[name] for name in shared}
+    assert {"APT_CONFIG", "NEEDRESTART_SUSPEND", "APT_LISTCHANGES_FRONTEND"} <= set(shared)
+
+
+def test_the_variables_of_parallel_update_are_options_of_health_check() -> None:
+    found = options(UPDATE)
+    for name in ("services", "ports", "urls", "commands", "failed_units", "delay"):
+        assert of_module(found[f"parallel_update_check_{name}"]) == of_module(health_check.ARGUMENT_SPEC[name]), name
+    retries = found["parallel_update_check_retries"]
+    assert retries["type"] == health_check.ARGUMENT_SPEC["retries"]["type"]
+    # It is the same that is looked at before and after.
+    looks = [task["inflight.jobs.health_check"] for task in tasks_with("inflight.jobs.health_check")]
+    same = [
+        {name: look[name] for name in look if f"{{{{ parallel_update_check_{name} }}}}" == look[name]} for look in looks
+    ]
+    assert len(looks) == 2
+    assert {name: same[0].get(name) for name in same[1] if name not in ("retries", "delay")} == {
+        name: same[1][name] for name in ("services", "ports", "urls", "commands", "failed_units")
+    }
+
+
+def test_the_variables_of_parallel_update_are_options_of_its_filters_and_of_the_report() -> None:
+    found = options(UPDATE)
+    for variable, option in {
+        "reboot": documented(update_reboot)["policy"],
+        "reboot_unknown": documented(update_reboot)["unknown"],
+        "reboot_encrypted": documented(update_reboot)["encrypted"],
+        "max_fail_percentage": documented(update_gate)["max_fail_percentage"],
+        "max_fail_count": documented(update_gate)["max_fail_count"],
+        "report_formats": update_report.ARGUMENT_SPEC["formats"],
+    }.items():
+        mine = found[f"parallel_update_{variable}"]
+        assert (mine["type"], mine.get("elements")) == (option["type"], option.get("elements")), variable
+        # A filter says what each choice does.
+        assert list(mine.get("choices", ())) == list(option.get("choices", ())), variable
+
+
+def test_whom_parallel_update_tells_is_what_the_role_notify_takes() -> None:
+    mine, theirs = options(UPDATE), options(ROOT / "roles" / "notify")
+    for name, other in {"notify": "to", "notify_on": "on", "ping_url": "ping_url", "no_log": "no_log"}.items():
+        assert of_module(mine[f"parallel_update_{name}"]) == of_module(theirs[f"notify_{other}"]), name
+
+
+def test_the_playbook_uses_variables_and_entry_points_of_the_role_parallel_update() -> None:
+    text = (ROOT / "playbooks" / "update.yml").read_text(encoding="utf-8")
+    plays = yaml.safe_load(text)
+    groups = {f"parallel_update_{name}" for name in ("canary", "others", "rebooting", "staying")}
+    known = {*options(UPDATE), *own_assignments(UPDATE), *groups}
+    assert set(re.findall(r"\bparallel_update_\w*[a-z]\b", text)) - known == set()
+    used = {
+        task["ansible.builtin.include_role"]["tasks_from"]
+        for play in plays
+        for task in tasks_in(play["tasks"])
+        if "ansible.builtin.include_role" in task
+    }
+    assert used == set(entry_points(UPDATE)) - {"main"}
