@@ -79,7 +79,7 @@ def _become_supervisor(link: socket.socket) -> None:
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
-    _zygote.close_all_but({0, 1, 2, link.fileno()})
+    _processes.close_all_but({0, 1, 2, link.fileno()})
     _zygote.forget_own_archive()
     stream = link.makefile("rwb")
     line = stream.readline()

@@ -365,6 +365,14 @@ def do_not_wake() -> None:
     signal.signal(WAKE, signal.SIG_IGN)
 
 
+def close_all_but(descriptors: t.Container[int]) -> None:
+    """Close what a fork has inherited, without the objects that hold it taking notice."""
+    for name in os.listdir("/dev/fd"):
+        if int(name) not in descriptors:
+            with contextlib.suppress(OSError):
+                os.close(int(name))
+
+
 def _signal(send: t.Callable[[int, int], None], pid: int, signal_number: int) -> None:
     # It may be gone, or have become somebody else (sudo), and then it is not ours to end.
     with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -118,7 +118,7 @@ class Zygote:
         self.pid = _fork()
         if self.pid == 0:
             # Not the lock of the supervisor, and not its ends of other zygotes: they tell by closing that it has died.
-            close_all_but({0, 1, 2, other.fileno(), *batch.directory.descriptors()})
+            _processes.close_all_but({0, 1, 2, other.fileno(), *batch.directory.descriptors()})
             _in_child(lambda: _Server(other, batch, warm).run())
         other.close()
 
@@ -330,14 +330,6 @@ class _Server:
             _write_lines(self._folder.file(f"{job.jid}.imports"), set(sys.modules) - self._loaded)
         outcome = attempt.end(status)
         os.write(self._report, f"{index} {outcome}\n".encode())
-
-
-def close_all_but(descriptors: set[int]) -> None:
-    """Close what a fork has inherited, without the objects that hold it taking notice."""
-    for name in os.listdir("/dev/fd"):
-        if int(name) not in descriptors:
-            with contextlib.suppress(OSError):
-                os.close(int(name))
 
 
 def _fork() -> int:

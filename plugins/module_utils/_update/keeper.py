@@ -40,8 +40,11 @@ class Batch(t.NamedTuple):
         if self.folder.supervisor() is not None:
             return True
         # Without a supervisor, jobs run on.
-        directory = _jobs.JobDirectory(self.folder.directory)
-        looks = [directory.read(jid) for jid in self.others]
+        try:
+            directory = _jobs.JobDirectory(self.folder.directory)
+            looks = [directory.read(jid) for jid in self.others]
+        except _jobs.JobDirectoryError:
+            looks = []  # somebody put something else in its place: the processes still tell
         if any(look.state in _jobs.OPEN_STATES and _processes.is_alive(look.process) for look in looks):
             return True
         # And without the job, the package manager that it ran may.
@@ -100,7 +103,7 @@ def leave(
             os.dup2(null, fd)
         # It is no part of the job that began the update: that one ends, and this one lives on.
         os.environ.pop(_processes.TAG, None)
-        _close_all_but({0, 1, 2, lock, *([] if host_lock is None else [host_lock])})
+        _processes.close_all_but({0, 1, 2, lock, *([] if host_lock is None else [host_lock])})
         _keep(batch, finish, progress)
     finally:
         os._exit(0)
@@ -156,10 +159,3 @@ def _keep(batch: Batch, finish: t.Callable[[], object], progress: t.Callable[[],
                     _output.say(now, batch.folder.status_file(jid))
         time.sleep(EVERY / 4 if batch.folder.supervisor() is None else EVERY)
     finish()
-
-
-def _close_all_but(descriptors: t.Container[int]) -> None:
-    for name in os.listdir("/dev/fd"):
-        if int(name) not in descriptors:
-            with contextlib.suppress(OSError):
-                os.close(int(name))

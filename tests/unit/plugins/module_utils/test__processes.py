@@ -856,3 +856,14 @@ def test_what_ansible_started_for_itself_is_asked_when_it_is_alone(tmp_path: Pat
             assert {one for one in sent if one[1] != signal.SIGCONT} == {(pid, signal.SIGINT), (packed, signal.SIGINT)}
     for fd in (feed, kept, ready, tell):
         os.close(fd)
+
+
+def test_closing_what_a_fork_inherited_leaves_what_is_needed() -> None:
+    def body() -> None:
+        kept, other = os.pipe()
+        _processes.close_all_but({0, 1, 2, kept})
+        os.fstat(kept)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(other)
+
+    assert exit_code(fork(body)) == 0

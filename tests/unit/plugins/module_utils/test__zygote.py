@@ -627,17 +627,6 @@ def test_a_module_leaves_with_the_exit_code_that_a_program_would_have(code: t.An
     assert exit_code(fork(body)) == status
 
 
-def test_closing_what_a_fork_inherited_leaves_what_is_needed() -> None:
-    def body() -> None:
-        kept, other = os.pipe()
-        _zygote.close_all_but({0, 1, 2, kept})
-        os.fstat(kept)
-        with pytest.raises(OSError, match="Bad file descriptor"):
-            os.fstat(other)
-
-    assert exit_code(fork(body)) == 0
-
-
 @pytest.mark.parametrize("params", ["", "{}", "'\"\\\n\0ä\udcff", '{"a": "\'\'\'"}'])
 def test_arguments_are_put_between_the_pieces_of_a_wrapper_as_they_are(params: str) -> None:
     code = _zygote._with_params(Payload("zip", (b"found = ", b"\n"), "", True), params)

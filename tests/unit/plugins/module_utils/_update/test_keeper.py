@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -173,6 +174,12 @@ class TestAtWork:
 
     def test_a_batch_that_was_deleted_does_not_work(self, batch: Batch) -> None:
         batch.folder.delete()
+        assert not batch.is_at_work()
+
+    def test_a_job_directory_that_nobody_can_open_any_more_does_not_work(self, batch: Batch) -> None:
+        directory = Path(batch.folder.directory)
+        shutil.rmtree(directory)
+        directory.write_text("", encoding="ascii")
         assert not batch.is_at_work()
 
 
