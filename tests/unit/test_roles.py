@@ -125,6 +125,17 @@ def tasks_in(value: object) -> Iterator[Entry]:
                 yield from tasks_in(task.get(part))
 
 
+def variable_parts(value: object) -> Iterator[Entry]:
+    """The vars of plays and tasks."""
+    if isinstance(value, dict):
+        if isinstance(value.get("vars"), dict):
+            yield value["vars"]
+        value = list(value.values())
+    if isinstance(value, list):
+        for inner in value:
+            yield from variable_parts(inner)
+
+
 def included_roles(value: object) -> Iterator[Path]:
     """The roles of this collection that tasks include."""
     if isinstance(value, dict):
@@ -210,6 +221,17 @@ def test_every_default_has_the_type_of_its_variable(role: Path) -> None:
 def test_every_variable_has_the_prefix_of_its_role(role: Path) -> None:
     wrong = [name for name in {*options(role), *own_assignments(role)} if not name.startswith(f"{role.name}_")]
     assert wrong == []
+
+
+def test_a_variable_of_a_task_is_not_one_that_a_user_has_for_something_else(role: Path) -> None:
+    # What a play registers or gives with -e stands before the vars of a task.
+    mine = {*options(role), *own_assignments(role)}
+    for path in task_files(role):
+        for task in tasks_in(load(path)):
+            handed = {name for other in included_roles(task) for name in options(other)}
+            found = set(task.get("vars", {})) - handed
+            assert [name for name in found if not name.startswith(f"{role.name}_")] == [], path.name
+            assert found & mine == set(), path.name
 
 
 def test_every_description_is_made_of_sentences_and_names_all_choices(role: Path) -> None:
@@ -415,7 +437,8 @@ def test_the_playbook_uses_variables_and_entry_points_of_the_role_parallel_updat
     text = (ROOT / "playbooks" / "update.yml").read_text(encoding="utf-8")
     plays = yaml.safe_load(text)
     groups = {f"parallel_update_{name}" for name in ("canary", "others", "rebooting", "staying")}
-    known = {*options(UPDATE), *own_assignments(UPDATE), *groups}
+    own = {name for part in variable_parts(plays) for name in part}
+    known = {*options(UPDATE), *own_assignments(UPDATE), *groups, *own}
     assert set(re.findall(r"\bparallel_update_\w*[a-z]\b", text)) - known == set()
     used = {
         task["ansible.builtin.include_role"]["tasks_from"]
