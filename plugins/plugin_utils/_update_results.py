@@ -41,8 +41,7 @@ def after_preflight(before: Registered, registered: Registered) -> Result:
 
 def after_update(before: Registered, registered: Registered) -> Result:
     """
-    :param registered: jobs: of async_batch or async_wait. end: of update_end, if it was run. snapshot: what became of
-        it, in words.
+    :param registered: jobs: of async_batch or async_wait. end: of update_end, if it was run.
     """
     result = {**before}
     waited, end = _of(registered, "jobs"), _of(registered, "end")
@@ -119,8 +118,10 @@ def after_failure(before: Registered, phase: str, registered: Registered) -> Res
     """
     result = {"changed": False, "warnings": [], **before}
     away = next((one for one in registered.values() if isinstance(one, Mapping) and one.get("unreachable")), None)
-    told = away or _of(registered, "failure")
-    result.update(state=UNREACHABLE if away else FAILED, phase=phase, msg=str(told.get("msg") or _NO_REASON))
+    told = str((away or _of(registered, "failure")).get("msg") or _NO_REASON)
+    # That a rollback failed does not say what it was for.
+    earlier = [str(before["msg"])] if before.get("state") == FAILED and before.get("msg") else []
+    result.update(state=UNREACHABLE if away else FAILED, phase=phase, msg="; ".join([*earlier, told]))
     return result
 
 

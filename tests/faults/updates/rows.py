@@ -96,6 +96,10 @@ ROWS = {
         "snapshot and rollback by commands; a check command fails on one of two hosts after the update",
         "that one is failed and rolled back; the snapshot of the other one is removed",
     ),
+    "rollback lost": (
+        "the same on a third host, where the rollback ends every sshd",
+        "failed with both reasons, and its snapshot does not count as rolled back; the others are in the report",
+    ),
     "canary": ("a canary whose service does not start any more", "failed; no package changed on any other host"),
     "threshold 0": ("one host of three switched off, max_fail_percentage: 0", "nothing changed on any host"),
     "threshold 50": (

@@ -350,11 +350,19 @@ def test_reboot_always(updates: Updates, table: Table) -> None:
     table.row("reboot always", f"at most 1 was down; {', '.join(f'{seconds:.0f}' for seconds in took)} s")
 
 
+def test_a_host_that_cannot_be_asked_who_keeps_it_is_not_rebooted(updates: Updates) -> None:
+    boots = updates.boots()
+    outcome = updates.play(playbook="reboot", target=updates.first.name)
+    assert outcome.rc == 0, outcome.output
+    assert "failed: it was not rebooted: it could not be asked who keeps it from that" in outcome.output
+    assert updates.boots() == boots
+
+
 # Hooks and snapshots
 
 
 def test_hooks_and_rollback(updates: Updates, table: Table, tmp_path: Path) -> None:
-    good, bad = some = updates.hosts[:2]
+    good, bad, lost = some = updates.hosts
     updates.publish("ij-plain", hosts=some)
     hooks = {}
     for name in ("pre", "post_install", "post_reboot"):
@@ -363,17 +371,19 @@ def test_hooks_and_rollback(updates: Updates, table: Table, tmp_path: Path) -> N
         path.write_text(json.dumps([{"ansible.builtin.shell": text}]), encoding="utf-8")
         hooks[f"{name}_tasks"] = str(path)
     boots = updates.boots()
+    check = ["! grep -q post_reboot /var/lib/ij-hooks"]
     outcome = updates.play(
-        target=",".join(host.name for host in some),
         reboot="always",
-        check_commands=updates.by_host([], **{bad.name: ["! grep -q post_reboot /var/lib/ij-hooks"]}),
+        check_commands=updates.by_host([], **{bad.name: check, lost.name: check}),
         check_retries=0,
         max_fail_percentage=100,
         snapshot="command",
         snapshot_command="echo snapshot >> /var/lib/ij-hooks",
         snapshot_remove_command="echo remove >> /var/lib/ij-hooks",
         rollback="snapshot",
-        rollback_command="echo rollback >> /var/lib/ij-hooks",
+        rollback_command=updates.by_host(
+            "echo rollback >> /var/lib/ij-hooks", **{lost.name: "echo rollback >> /var/lib/ij-hooks; pkill -KILL sshd"}
+        ),
         **hooks,
     )
     assert outcome.rc != 0
@@ -386,6 +396,10 @@ def test_hooks_and_rollback(updates: Updates, table: Table, tmp_path: Path) -> N
     assert (report[good.name]["state"], ran[good.name][4:]) == ("ok", ["remove"])
     assert (report[bad.name]["state"], ran[bad.name][4:]) == ("failed", ["rollback"])
     table.row("rollback", f"{report[bad.name]['msg']}; {report[bad.name]['snapshot']['msg']}")
+    assert (report[lost.name]["state"], ran[lost.name][4:]) == ("failed", ["rollback"])
+    assert report[lost.name]["msg"].startswith(f"{report[bad.name]['msg']}; what became of its snapshot is not known: ")
+    assert report[lost.name]["snapshot"]["msg"] == "made before the update, and still there"
+    table.row("rollback lost", f"{report[lost.name]['msg'][:160]}")
 
 
 # The roll-out

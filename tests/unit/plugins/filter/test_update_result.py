@@ -310,6 +310,13 @@ class TestVerify:
         assert (result["state"], result["phase"], result["msg"]) == ("failed", "verify", "new faults: service nginx")
         assert result["health"]["new_faults"] == ["service nginx"]
 
+    def test_a_rollback_that_failed_does_not_hide_what_it_was_for(self, looked: Result) -> None:
+        health = {"checks": CHECKS, "new_faults": ["service nginx"], "failed": True, "msg": "new faults: service nginx"}
+        verified = update_result(updated(looked), "verify", {"health": health})
+        result = update_result(verified, "verify", {"failure": {"msg": "the volume is in use"}})
+        assert (result["state"], result["msg"]) == ("failed", "new faults: service nginx; the volume is in use")
+        assert result["health"] == verified["health"]
+
     def test_one_that_is_out_of_reach_after_its_update(self, looked: Result) -> None:
         health = {"unreachable": True, "failed": True, "msg": "no route to host"}
         result = update_result(updated(looked), "verify", {"health": health})
