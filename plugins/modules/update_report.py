@@ -33,8 +33,9 @@ options:
       - A host whose value is V(null) or empty counts as one that was out of reach. So give all hosts of the play, also
         those that have no such fact.
       - The keys are C(state) (V(ok), V(warning), V(not_touched) where the roll-out was stopped before the turn of the
-        host, V(failed), V(unreachable), V(running)), C(msg), C(phase) (where it failed), C(started_at), C(ended_at),
-        C(seconds) (a dict of phases), C(manager), C(changed), C(packages), C(planned), C(kept_back), C(held),
+        host, V(failed), V(unreachable), V(running)), C(msg), C(phase) (where it failed), C(reached) (the last of
+        V(preflight), V(update), V(reboot) and V(verify) that it came through, or V(stop)), C(started_at), C(ended_at), C(seconds)
+        (a dict of phases), C(manager), C(changed), C(packages), C(planned), C(kept_back), C(held),
         C(excluded), C(failed_packages), C(log_tail), C(conffiles), C(warnings), C(kernel), C(reboot), C(health) and
         C(snapshot). Times are UTC in ISO 8601. Any of them may be missing.
       - Each of C(packages), and of C(planned) in check mode, has C(name), C(arch), C(old) (V(null) if it was newly
@@ -43,7 +44,8 @@ options:
       - C(kernel) has C(before) and C(after). C(reboot) has C(needed) (V(yes), V(no), V(unknown)), C(reasons), C(done),
         C(seconds) and C(msg). C(health) has C(before) and C(after) (lists of C(name), C(ok) and C(msg)),
         C(new_faults) and C(old_faults). C(snapshot) has C(kind) and C(msg).
-      - A host with failed packages or with new faults counts as failed, whatever state it reported.
+      - A host with failed packages or with new faults counts as failed, whatever state it reported, and so does one
+        that says to be well and did not come through V(verify), except in check mode.
     type: dict
     required: true
   title:

@@ -17,6 +17,7 @@ from ansible_collections.inflight.jobs.plugins.plugin_utils._report_reading impo
     HOST_STATES,
     NOT_ENDED,
     NOT_TOUCHED,
+    OK,
     RUNNING,
     WARNING,
     Said,
@@ -27,8 +28,8 @@ from ansible_collections.inflight.jobs.plugins.plugin_utils._report_reading impo
 )
 
 YES, NO, UNKNOWN = "yes", "no", "unknown"
-# The phase in which the package manager works.
-UPDATE = "update"
+# Phases. In the second one, the package manager works.
+PREFLIGHT, UPDATE, REBOOT, VERIFY = "preflight", "update", "reboot", "verify"
 
 # What a report takes of one host at most. Texts are cut, longer lists count as damage; of a log, the end is taken.
 MAX_PACKAGES = 10_000
@@ -41,6 +42,8 @@ _LONGEST_CHECK = 200
 _LONGEST_PATH = 300
 
 _STILL_RUNS = f"{NOT_ENDED}: the package manager was not stopped, and still runs on the host"
+_FELL_OUT = "it fell out of the run before its update had ended: see what was printed"
+_NOT_VERIFIED = "it was not verified: it fell out of the run before that, or the play leaves that out"
 _TURN_NEVER_CAME = "the roll-out was stopped before its turn"
 
 
@@ -188,7 +191,7 @@ def report_of(results: Mapping[t.Any, t.Any], title: str, now: float, check_mode
     :param results: by host: the fact parallel_update_result, or None or {} where a host has none.
     :param now: seconds of the epoch.
     """
-    hosts = [host_report(host, result, now) for host, result in results.items()]
+    hosts = [_ended(host_report(host, result, now), result, check_mode) for host, result in results.items()]
     return Report(plain(title), now, reading.state_of_all(hosts), hosts, _summary(hosts, check_mode), check_mode)
 
 
@@ -232,6 +235,16 @@ def host_report(host: object, result: object, now: float) -> HostReport:
         snapshot=_snapshot(reading.mapping(said, "snapshot", damage)),
     )
     return _judged(found, damage)
+
+
+def _ended(host: HostReport, result: object, check_mode: bool) -> HostReport:
+    """A host whose run is over. One that fell out of it on its way is not well, whatever it said last."""
+    reached = result.get("reached") if isinstance(result, Mapping) else None
+    if host.state in (OK, WARNING) and reached == PREFLIGHT:
+        return host._replace(state=FAILED, phase=UPDATE, msg=_FELL_OUT)
+    if host.state in (OK, WARNING) and reached in (UPDATE, REBOOT) and not check_mode:
+        return host._replace(state=FAILED, phase=VERIFY, msg=_NOT_VERIFIED)
+    return host
 
 
 def spread(report: Report) -> list[Spread]:

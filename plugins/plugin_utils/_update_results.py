@@ -29,6 +29,7 @@ def after_preflight(before: Registered, registered: Registered) -> Result:
     :param registered: info: of update_info. health: of health_check, if it was run.
     """
     result = {**before, "state": OK, "msg": None, "phase": None, "changed": False, "warnings": []}
+    result["reached"] = "preflight"
     info = _of(registered, "info")
     result["manager"] = info.get("manager")
     result["kernel"] = {"before": info.get("kernel"), "after": None}
@@ -43,7 +44,7 @@ def after_update(before: Registered, registered: Registered) -> Result:
     """
     :param registered: jobs: of async_batch or async_wait. end: of update_end, if it was run.
     """
-    result = {**before}
+    result = {**before, "reached": "update"}
     waited, end = _of(registered, "jobs"), _of(registered, "end")
     jobs = [job for job in waited.get("jobs") or () if isinstance(job, Mapping)]
     plan = _result_of(jobs[0]) if jobs else {}
@@ -75,7 +76,7 @@ def after_reboot(before: Registered, registered: Registered) -> Result:
     :param registered: decision: of the filter update_reboot. rebooted: of ansible.builtin.reboot, if it was run.
         info: of update_info after it.
     """
-    result = {**before}
+    result = {**before, "reached": "reboot"}
     decision, rebooted = _of(registered, "decision"), _of(registered, "rebooted")
     reboot: Result = {
         "needed": decision.get("needed"),
@@ -88,7 +89,9 @@ def after_reboot(before: Registered, registered: Registered) -> Result:
     result["warnings"] = [*result["warnings"], *filter(None, [decision.get("warning")])]
     if rebooted.get("failed") or rebooted.get("unreachable"):
         reboot["msg"] = str(rebooted.get("msg") or _NO_REASON)
-        result.update(state=FAILED, phase="reboot", msg=f"it did not come back from its reboot: {reboot['msg']}")
+        # Lost before it was told to, or just then.
+        what = "it did not come back from its reboot" if reboot["done"] else "whether it has rebooted is not known"
+        result.update(state=FAILED, phase="reboot", msg=f"{what}: {reboot['msg']}")
     elif decision.get("failed"):
         result.update(state=FAILED, phase="reboot", msg=decision.get("msg"))
     kernel = _of(registered, "info").get("kernel")
@@ -101,7 +104,7 @@ def after_verify(before: Registered, registered: Registered) -> Result:
     """
     :param registered: health: of health_check.
     """
-    result = {**before}
+    result = {**before, "reached": "verify"}
     health = _of(registered, "health")
     seen = {**result.get("health", {}), "after": health.get("checks")}
     result["health"] = {"before": None, **seen, **{key: health.get(key, []) for key in _HEALTH}}
@@ -114,9 +117,13 @@ def after_verify(before: Registered, registered: Registered) -> Result:
 
 def after_failure(before: Registered, phase: str, registered: Registered) -> Result:
     """
-    :param registered: failure: of the task that failed; any others that may tell that the host is out of reach.
+    :param registered: failure: of the task that failed. rebooted: of ansible.builtin.reboot, if it was run. Any others
+        that may tell that the host is out of reach.
     """
     result = {"changed": False, "warnings": [], **before}
+    rebooted = _of(registered, "rebooted")
+    if rebooted.get("rebooted"):
+        result["reboot"] = {**result.get("reboot", {}), "done": True, "seconds": rebooted.get("elapsed")}
     away = next((one for one in registered.values() if isinstance(one, Mapping) and one.get("unreachable")), None)
     told = str((away or _of(registered, "failure")).get("msg") or _NO_REASON)
     # That a rollback failed does not say what it was for.
@@ -129,7 +136,7 @@ def after_stop(before: Registered, registered: Registered) -> Result:
     """
     :param registered: gate: of the filter update_gate, which is closed.
     """
-    result = {"changed": False, "warnings": [], **before}
+    result = {"changed": False, "warnings": [], **before, "reached": "stop"}
     why = f"the roll-out was stopped: {_of(registered, 'gate').get('msg') or _NO_REASON}"
     if "packages" in result:
         result["warnings"] = [*result["warnings"], f"it was updated, but neither rebooted nor verified: {why}"]

@@ -35,6 +35,7 @@ ANSIBLE = {
         "ansible_connection",
         "ansible_failed_result",
         "ansible_play_hosts_all",
+        "groups",
         "hostvars",
         "inventory_hostname",
     ),
@@ -165,10 +166,19 @@ def own_assignments(role: Path) -> set[str]:
     return {name for path in task_files(role) for name in assigned(load(path))}
 
 
+def given_to_files(value: object) -> Iterator[str]:
+    """The variables that tasks give to files of tasks."""
+    for task in tasks_in(value):
+        if "ansible.builtin.include_tasks" in task:
+            yield from task.get("vars", ())
+
+
 def known_variables(role: Path) -> set[str]:
-    """Its own variables, and those that the roles leave which it includes."""
-    others = {other for path in task_files(role) for other in included_roles(load(path))}
-    return {*options(role), *own_assignments(role)}.union(*map(own_assignments, others))
+    """Its own variables, those that its files give each other, and those that the roles leave which it includes."""
+    files = [load(path) for path in task_files(role)]
+    given = {name for found in files for name in given_to_files(found)}
+    others = {other for found in files for other in included_roles(found)}
+    return {*options(role), *own_assignments(role), *given}.union(*map(own_assignments, others))
 
 
 def test_there_are_roles_to_look_at() -> None:

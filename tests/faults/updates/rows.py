@@ -92,6 +92,10 @@ ROWS = {
         "task files before the update, after the installation and after a reboot; always, one host stays healthy",
         "each ran on both hosts, in turn",
     ),
+    "hook lost": (
+        "a task before the update, delegated to a host that is out of reach, on one of three hosts",
+        "that host is not updated; the others are, and are in the report",
+    ),
     "rollback": (
         "snapshot and rollback by commands; a check command fails on one of two hosts after the update",
         "that one is failed and rolled back; the snapshot of the other one is removed",

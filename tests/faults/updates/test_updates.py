@@ -402,6 +402,25 @@ def test_hooks_and_rollback(updates: Updates, table: Table, tmp_path: Path) -> N
     table.row("rollback lost", f"{report[lost.name]['msg'][:160]}")
 
 
+def test_a_hook_that_cannot_reach_a_host(updates: Updates, table: Table, tmp_path: Path) -> None:
+    first, *others = updates.hosts
+    updates.publish("ij-plain")
+    before = updates.installed(first)
+    hook = tmp_path / "drain.yml"
+    task = {"name": "Take it out", "ansible.builtin.command": "true", "delegate_to": "nowhere.invalid"}
+    hook.write_text(json.dumps([task]), encoding="utf-8")
+    outcome = updates.play(pre_tasks=updates.by_host("", **{first.name: str(hook)}), max_fail_percentage=50)
+    assert outcome.rc != 0
+    report = updates.report()
+    assert updates.installed(first) == before
+    assert {name: found["state"] for name, found in report.items()} == {
+        first.name: "unreachable",
+        **{host.name: "ok" for host in others},
+    }
+    assert report[first.name]["msg"].endswith(f"was out of reach in {hook}")
+    table.row("hook lost", "unreachable, and nothing was installed there; two hosts were updated")
+
+
 # The roll-out
 
 

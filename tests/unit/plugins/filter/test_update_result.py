@@ -78,6 +78,7 @@ class TestPreflight:
             "phase": None,
             "changed": False,
             "warnings": [],
+            "reached": "preflight",
             "manager": "apt",
             "kernel": {"before": "6.1.0-26-amd64", "after": None},
             "health": {"before": CHECKS, "after": None, "new_faults": [], "old_faults": []},
@@ -289,6 +290,19 @@ class TestReboot:
         assert (result["state"], result["phase"]) == ("failed", "reboot")
         assert result["msg"] == "it did not come back from its reboot: Timed out waiting for last boot time check"
         assert result["kernel"]["after"] is None
+
+    def test_one_that_was_lost_before_it_was_told_to_reboot(self, looked: Result) -> None:
+        lost = {"unreachable": True, "msg": "no route to host"}
+        result = update_result(updated(looked), "reboot", {"decision": DECISION, "rebooted": lost, "info": {}})
+        assert (result["state"], result["reboot"]["done"]) == ("failed", False)
+        assert result["msg"] == "whether it has rebooted is not known: no route to host"
+
+    def test_a_failure_after_a_reboot_does_not_hide_that_it_has_rebooted(self, looked: Result) -> None:
+        before = update_result(updated(looked), "reboot", {"decision": DECISION})
+        rebooted = {"rebooted": True, "elapsed": 20}
+        result = update_result(before, "reboot", {"failure": {"msg": "Timed out"}, "rebooted": rebooted})
+        assert (result["state"], result["msg"]) == ("failed", "Timed out")
+        assert result["reboot"] == {**before["reboot"], "done": True, "seconds": 20}
 
     def test_a_failure_of_another_task_is_told_and_what_was_known_stays(self, looked: Result) -> None:
         before = update_result(updated(looked), "reboot", {"decision": DECISION})

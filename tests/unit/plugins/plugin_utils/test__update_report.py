@@ -41,6 +41,9 @@ from .reports import (
 
 Data = dict[str, t.Any]
 
+FELL_OUT = "it fell out of the run before its update had ended: see what was printed"
+NOT_VERIFIED = "it was not verified: it fell out of the run before that, or the play leaves that out"
+
 
 def package(name: str = "openssl", old: str | None = "1.0", new: str | None = "2.0", **more: t.Any) -> Data:
     """A package that the role found changed."""
@@ -264,6 +267,28 @@ def test_a_host_without_a_result_was_out_of_reach() -> None:
 )
 def test_the_state_of_a_host_is_never_better_than_what_it_says(said: Data, state: str, msg: str) -> None:
     assert (one_of(host(**said)).state, one_of(host(**said)).msg) == (state, msg)
+
+
+@pytest.mark.parametrize(
+    ("said", "state", "msg"),
+    [
+        ({"reached": "preflight"}, "failed", FELL_OUT),
+        ({"reached": "update"}, "failed", NOT_VERIFIED),
+        ({"reached": "reboot", "state": "warning", "msg": "look at this"}, "failed", NOT_VERIFIED),
+        ({"reached": "verify"}, "ok", ""),
+        ({"reached": "preflight", "state": "failed", "msg": "the disk is full"}, "failed", "the disk is full"),
+        ({"reached": "stop", "state": "warning", "msg": "it was stopped"}, "warning", "it was stopped"),
+        ({"reached": ["update"]}, "ok", ""),
+    ],
+)
+def test_a_host_that_fell_out_of_the_run_is_not_well(said: Data, state: str, msg: str) -> None:
+    (host,) = made({"web1": {"state": "ok", **said}}).hosts
+    assert (host.state, host.msg) == (state, msg)
+
+
+def test_in_check_mode_nothing_is_verified() -> None:
+    hosts = made({"a": {"state": "ok", "reached": "update"}, "b": {"state": "ok", "reached": "preflight"}}, True).hosts
+    assert [host.state for host in hosts] == ["ok", "failed"]
 
 
 def test_the_time_of_a_host_is_that_of_its_phases_and_if_none_is_known_that_from_start_to_end() -> None:
