@@ -394,7 +394,7 @@ def _url(check: Check, timeout: float) -> list[Found]:
         urllib.request.HTTPSHandler(context=ssl.create_default_context()),
         _User(user, request),
         urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPRedirectHandler(),
+        _Redirects(),
         urllib.request.HTTPErrorProcessor(),
     ):
         opener.add_handler(handler)
@@ -404,6 +404,15 @@ def _url(check: Check, timeout: float) -> list[Found]:
     except urllib.error.HTTPError as ex:
         ex.close()
         raise
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows a 308 as well, which Python does by itself from 3.11 on."""
+
+    def http_error_308(self, req: urllib.request.Request, fp: t.Any, code: int, msg: str, headers: t.Any) -> t.Any:
+        del code
+        # Nothing but GET is asked here, for which it is the same as a 307.
+        return self.http_error_302(req, fp, 307, msg, headers)
 
 
 class _User(urllib.request.BaseHandler):

@@ -54,13 +54,15 @@ options:
     default: []
   exclude:
     description:
-      - Names of packages, or patterns of the shell, that are not updated.
+      - Names of packages, or patterns of the shell, that are not updated. With apt, they are not installed as new
+        packages either; what needs those is kept back.
     type: list
     elements: str
     default: []
   hold:
     description:
       - Names of packages that must neither be updated nor removed. An update that cannot do without is refused.
+        With apt, they do not come as new packages either.
     type: list
     elements: str
     default: []
@@ -186,6 +188,13 @@ held:
   type: list
   elements: str
   sample: [postgresql-15]
+remarks:
+  description: What did not work and was no reason to give up, such as a repository that C(zypper) has skipped.
+    M(inflight.jobs.update_end) tells this as well.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 repaired:
   description: The names of packages that an earlier run has left half-installed, and that were configured now.
   returned: success

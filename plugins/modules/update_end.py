@@ -116,7 +116,7 @@ log_tail:
   elements: str
   sample: ["Setting up openssl (3.0.15-1~deb12u1) ..."]
 remarks:
-  description: What did not work when the update ended.
+  description: What did not work when the update began or ended, and was no reason to give up.
   returned: when the update has ended
   type: list
   elements: str
@@ -134,6 +134,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.inflight.jobs.plugins.module_utils._update import ending, keeper
+from ansible_collections.inflight.jobs.plugins.module_utils._update.packages import UpdateError
 from ansible_collections.inflight.jobs.plugins.module_utils._update.workspace import (
     BEGUN,
     COLLECTED,
@@ -160,13 +161,17 @@ def main() -> None:
     if not keeper.has_gone(workspace, module.params["wait"]):
         module.exit_json(changed=False, running=True, msg="the update has not ended: it goes on")
     outcome = workspace.read(OUTCOME)
-    if outcome is None:
-        if module.check_mode:
-            module.exit_json(changed=False, running=False, msg="the update was killed before it had ended")
-        outcome = ending.finish(workspace, module.run_command, _KILLED)
-    found = ending.told(workspace, outcome)
-    if not module.check_mode:
-        workspace.write(COLLECTED, {})
+    if outcome is None and module.check_mode:
+        module.exit_json(changed=False, running=False, msg="the update was killed before it had ended")
+    found: dict[str, t.Any] = {}
+    try:
+        if outcome is None:
+            outcome = ending.finish(workspace, module.run_command, _KILLED)
+        found = ending.told(workspace, outcome)
+        if not module.check_mode:
+            workspace.write(COLLECTED, {})
+    except UpdateError as ex:
+        module.fail_json(msg=str(ex), **found)
     number = len(found["packages"])
     msg = f"{number} {'package' if number == 1 else 'packages'} changed"
     module.exit_json(changed=bool(number), running=False, msg=msg, **found)

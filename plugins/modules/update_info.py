@@ -160,7 +160,9 @@ encrypted_root:
   contains:
     encrypted:
       description:
-        - Whether something below the root filesystem is encrypted by dm-crypt. False as well when it is not known.
+        - Whether something below the root filesystem is encrypted by dm-crypt.
+        - True as well when that is not known, as on a host without C(findmnt), or one whose root filesystem is on no
+          block device, such as ZFS. RV(encrypted_root.msg) tells why. Always false in a container.
       type: bool
       sample: true
     unlocks_itself:
@@ -174,8 +176,9 @@ encrypted_root:
       type: str
       sample: "the root filesystem is encrypted: /dev/mapper/vda3_crypt waits for a passphrase when the host boots"
 inhibitors:
-  description: Who keeps the host from being shut down, as C(systemd-inhibit --list) tells it.
-  returned: success
+  description: Who keeps the host from being shut down, as C(systemd-inhibit --list) tells it. Empty where there is no
+    systemd-logind.
+  returned: when it is known, which it is not when systemd-logind runs and gives no answer; RV(msg) says so then
   type: list
   elements: dict
   contains:
@@ -272,6 +275,10 @@ def result_of(
     kernel, container, packages = Kernel.running(), ground.is_container(host), ground.packages(host, manager)
     problems = [*ground.free_space(host, wanted), *([packages.problem] if packages.problem else [])]
     reboot = Need(host, kernel, container).report(manager)
+    inhibitors = ground.inhibitors(host)
+    words = [*(problems or ["nothing stands in the way of an update"]), _SENTENCES[reboot["needed"]]]
+    if inhibitors is None:
+        words.append("systemd-logind does not tell who keeps the host from being shut down")
     return {
         "manager": manager,
         "backend": backend,
@@ -281,9 +288,10 @@ def result_of(
         "unfinished": packages.unfinished,
         "reboot": reboot,
         "encrypted_root": ground.encrypted_root(host),
-        "inhibitors": ground.inhibitors(host),
+        # Whoever reboots is not to take what is not known for nobody.
+        **({} if inhibitors is None else {"inhibitors": inhibitors}),
         "is_container": container,
-        "msg": "; ".join([*(problems or ["nothing stands in the way of an update"]), _SENTENCES[reboot["needed"]]]),
+        "msg": "; ".join(words),
     }
 
 

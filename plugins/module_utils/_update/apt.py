@@ -21,7 +21,7 @@ from ansible_collections.inflight.jobs.plugins.module_utils._update.packages imp
     UpdateError,
     matching,
 )
-from ansible_collections.inflight.jobs.plugins.module_utils._update.workspace import Workspace
+from ansible_collections.inflight.jobs.plugins.module_utils._update.workspace import Workspace, writing
 
 # Files of the workspace: what APT_CONFIG names, what that has apt read last of all, and its pins.
 CONFIG, LAST, PINS = "apt.conf", "last.conf", "preferences"
@@ -45,6 +45,7 @@ _KEPT = (
     "The following packages have been kept back:",
     "The following upgrades have been deferred due to phasing:",
 )
+_DOWNGRADED = ("The following packages will be DOWNGRADED:",)
 _CANDIDATE = re.compile(r"^(\S+):$|^  (Installed|Candidate): (\S+)$", re.MULTILINE)
 _ENGINE_LIST = re.compile(r"^Packages that will be upgraded:(.*)$", re.MULTILINE)
 _ENGINE_FOUND_NONE = "No packages found that can be upgraded unattended"
@@ -59,6 +60,11 @@ _LOCK_PAUSE = 1.0
 # Suites of security updates, as Debian, Ubuntu and those who follow their example call them.
 _SECURITY = ("codename=*-security", "archive=*-security", "label=*-Security")
 _SECURITY_PINS = ("n=/-security$/", "a=/-security$/", "l=/-Security$/")
+# The highest that apt knows: an administrator may have pins of more than 1000 as well, and ours come before those.
+_FIRST_OF_ALL = 32767
+_NEVER = -1
+# Programs of the host that note that its lists are new, or make something of them.
+_HOOKS = ("Pre-Invoke", "Post-Invoke", "Post-Invoke-Success")
 
 
 class Apt:
@@ -89,7 +95,8 @@ class Apt:
         }
 
     def _program(self, *argv: str, **environment: str) -> tuple[int, str, str]:
-        return self._run([*argv], environ_update={**self.environment, **environment})
+        # Else it puts variables of the host in the place of those that dpkg-query is to show.
+        return self._run([*argv], environ_update={**self.environment, **environment}, expand_user_and_vars=False)
 
     def _said_by(self, *argv: str) -> str:
         """What a program printed.
@@ -107,7 +114,7 @@ class Apt:
         apt reads it after all files of /etc/apt, so that they cannot undo it, and nothing of it has to be undone.
 
         :param pins: preferences that come before those of the host.
-        :param lists: a folder to keep lists of packages in, in place of that of the host.
+        :param lists: a folder to keep lists of packages in, in place of that of the host, which takes no notice then.
         """
         self._lists = lists or self._lists
         main = os.path.join(_ETC, "apt.conf")
@@ -115,6 +122,7 @@ class Apt:
         last.append(f'DPkg::Lock::Timeout "{int(self._options["lock_timeout"])}";')
         if self._lists:
             last.append(f'Dir::State::Lists "{self._lists}";')
+            last.extend(f"#clear APT::Update::{hook};" for hook in _HOOKS)
         if pins:
             parts = self._preferences_of_the_host()
             last.append(f'Dir::Etc::Preferences "{self._workspace.write_text(PINS, pins)}";')
@@ -130,18 +138,19 @@ class Apt:
     def _preferences_of_the_host(self) -> str:
         """A folder with all preferences of the host: a file of ours takes the place of its first one."""
         folder = self._workspace.file("preferences.d")
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(folder, 0o700)
-        for name in os.listdir(folder):
-            os.unlink(os.path.join(folder, name))
         theirs = os.path.join(_ETC, "preferences.d")
         names = os.listdir(theirs) if os.path.isdir(theirs) else []
         paths = {name: os.path.join(theirs, name) for name in names}
         first = os.path.join(_ETC, "preferences")
         if os.path.exists(first):
             paths["00-preferences"] = first
-        for name, path in paths.items():
-            os.symlink(path, os.path.join(folder, name))
+        with writing(folder):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(folder, 0o700)
+            for name in os.listdir(folder):
+                os.unlink(os.path.join(folder, name))
+            for name, path in paths.items():
+                os.symlink(path, os.path.join(folder, name))
         return folder
 
     def _engine_options(self) -> list[str]:
@@ -223,33 +232,42 @@ class Apt:
 
     # The plan
 
+    @property
+    def _upgrade(self) -> list[str]:
+        """The command of apt-get that updates all."""
+        return ["dist-upgrade"] if self._options["type"] == "full" else ["upgrade", "--with-new-pkgs"]
+
+    @property
+    def _left_out(self) -> list[str]:
+        """Patterns of what is not to be installed."""
+        return [*self._options["exclude"], *self._options["hold"]]
+
     def plan(self) -> Plan:
         """What the update is going to do; from then on, the configuration has it do just that."""
         options = self._options
         self.configure()
         native = self._said_by("dpkg", "--print-architecture").strip()
         self._present = {_full_name(package, native): package for package in self.installed()}
-        upgrade = ["dist-upgrade"] if options["type"] == "full" else ["upgrade", "--with-new-pkgs"]
-        plain = self._simulate(*upgrade)
         held = set(self.held())
+        plain = self._simulate(*self._upgrade)
         possible = plain.updated | set(plain.kept) - held
-        unwanted = _chosen(possible, [*options["exclude"], *options["hold"]])
-        wanted = possible - unwanted
+        fixes = self._chosen_by_engine() if options["security_only"] else None
         pins = ""
-        if options["security_only"]:
+        if fixes is not None:
             pins = "".join(_stanza("*", f"release {place}", 990) for place in _SECURITY_PINS)
-            wanted &= self._chosen_by_engine()
-        if options["only"]:
-            wanted &= _chosen(possible, options["only"])
-        if options["security_only"] or options["only"]:
-            self.configure(pins + self._pinned(unwanted))
-            wanted = self._with_needs(wanted)
-        if pins or wanted != possible:
-            self.configure(pins + self._pinned(possible - wanted))
-        final = self._simulate(*upgrade)
-        self._refuse(final.removed, held)
+            # Where the host wants another release, only these offer fixes, and with them what is no part of the update.
+            self.configure(pins)
+            offered = self._simulate(*self._upgrade)
+            possible |= offered.updated | set(offered.kept) - held
+        choice = _Choice(_chosen(self._present, self._left_out), fixes, options["only"])
+        wanted = choice.of(possible)
+        if choice.is_limited:
+            self.configure(pins + self._pinned(choice.unwanted))
+            wanted = self._with_needs(wanted) - choice.unwanted
+        final, excluded = self._settle(pins, choice, possible, wanted)
+        self._refuse(final, held)
         kept_back = self._versions_of(sorted(set(final.kept) - held))
-        return Plan(final.changes, kept_back, sorted({_bare(name) for name in possible - wanted}))
+        return Plan(final.changes, kept_back, sorted({_bare(name) for name in excluded}))
 
     def _with_needs(self, names: t.Iterable[str]) -> set[str]:
         """Packages, and those that have to be updated with them."""
@@ -261,7 +279,32 @@ class Apt:
             found = set().union(*map(self._with_needs, ([name] for name in names))) if len(names) > 1 else set()
         return found.union(names)
 
-    def _refuse(self, removed: t.Sequence[str], held: set[str]) -> None:
+    def _settle(self, pins: str, choice: _Choice, possible: set[str], wanted: set[str]) -> tuple[_Simulation, set[str]]:
+        """Have apt do what is wanted and nothing else; what it does, and which packages stay as they are for that.
+
+        What it can do depends on what is pinned, so one run shows what must be pinned in the next one.
+        """
+        new: set[str] = set()
+        while True:
+            stay = possible - wanted
+            never = "".join(_stanza(name, "version *", _NEVER) for name in sorted(new))
+            self.configure(pins + self._pinned(stay | choice.unwanted) + never)
+            final = self._simulate(*self._upgrade)
+            more = final.updated - wanted - possible
+            unwelcome = _chosen(final.new, self._left_out) - new
+            if not more and not unwelcome:
+                break
+            possible, wanted, new = possible | more, wanted | choice.of(more), new | unwelcome
+        overruled = sorted((final.updated - wanted) | _chosen(final.new, self._left_out))
+        if overruled:
+            raise UpdateError(
+                f"the update would install {', '.join(overruled)}, which must stay as they are: "
+                "the preferences of apt on the host overrule that"
+            )
+        return final, stay
+
+    def _refuse(self, final: _Simulation, held: set[str]) -> None:
+        removed = final.removed
         lost = [name for name in removed if name in held.union(_chosen(removed, self._options["hold"]))]
         if lost:
             raise UpdateError(f"the update would remove {', '.join(lost)}, which must stay as they are")
@@ -270,14 +313,21 @@ class Apt:
                 f"the update would remove {', '.join(removed)}, and allow_remove is false: "
                 "have only safe updates, or allow that"
             )
+        if final.downgraded:
+            raise UpdateError(
+                f"the update would put {', '.join(final.downgraded)} back to an older version, as the preferences of "
+                "apt on the host want: exclude that, or change these"
+            )
 
     def _pinned(self, names: t.Iterable[str]) -> str:
         """Preferences by which packages stay at the version that is there."""
-        found = [(name, self._present[name].version) for name in sorted(names) if name in self._present]
-        return "".join(_stanza(name, f"version {version}", 1001) for name, version in found)
+        # Not by its number: a repository may have another build with the same one.
+        return "".join(_stanza(name, "release a=now", _FIRST_OF_ALL) for name in sorted(names) if name in self._present)
 
     def _simulate(self, *command: str) -> _Simulation:
-        output = self._said_by("apt-get", *command, "-q", "--simulate", "--assume-yes")
+        # Without that it would only say that it must not put any back to an older version, and not which.
+        argv = ("apt-get", *command, "-q", "--simulate", "--assume-yes", "--allow-downgrades")
+        output = self._said_by(*argv)
         installed = _INSTALL.findall(output)
         changes = [
             Change(_bare(name), arch, old or None, new, _origin(origin)) for name, old, new, origin, arch in installed
@@ -288,7 +338,14 @@ class Apt:
             Change(_bare(name), self._present[name].arch if name in self._present else "", old or None, None)
             for name, old in gone.items()
         )
-        return _Simulation(changes, {name for name, old, *dummy in installed if old}, sorted(gone), _kept_in(output))
+        return _Simulation(
+            changes,
+            new={name for name, old, *dummy in installed if not old},
+            updated={name for name, old, *dummy in installed if old},
+            downgraded=_named_below(_DOWNGRADED, output),
+            removed=sorted(gone),
+            kept=_named_below(_KEPT, output),
+        )
 
     def _chosen_by_engine(self) -> set[str]:
         """The packages that unattended-upgrades would update, by the origins of security updates."""
@@ -340,21 +397,51 @@ class Apt:
 
 
 class _Simulation(t.NamedTuple):
-    """What apt-get would do. updated, removed, kept (back): names of packages as apt-get writes them."""
+    """What apt-get would do.
+
+    new, updated, downgraded (these are updated as well), removed, kept (back): names of packages as it writes them.
+    """
 
     changes: list[Change]
+    new: set[str]
     updated: set[str]
+    downgraded: list[str]
     removed: list[str]
     kept: list[str]
 
 
-def _kept_in(output: str) -> list[str]:
+class _Choice(t.NamedTuple):
+    """What is to be updated.
+
+    unwanted: installed packages that are not. fixes: those with a security update; None where these are not asked for.
+    only: patterns of what is; empty for all.
+    """
+
+    unwanted: set[str]
+    fixes: set[str] | None
+    only: t.Sequence[str]
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether it is not just all but what is unwanted."""
+        return self.fixes is not None or bool(self.only)
+
+    def of(self, names: set[str]) -> set[str]:
+        """Those of these packages that are to be updated."""
+        found = names - self.unwanted
+        if self.fixes is not None:
+            found &= self.fixes
+        return _chosen(found, self.only) if self.only else found
+
+
+def _named_below(headings: t.Sequence[str], output: str) -> list[str]:
+    """The packages that apt-get lists below these lines."""
     names: list[str] = []
-    is_kept = False
+    is_below = False
     for line in output.splitlines():
         if not line.startswith("  "):
-            is_kept = line in _KEPT
-        elif is_kept:
+            is_below = line in headings
+        elif is_below:
             names.extend(line.split())
     return names
 

@@ -24,7 +24,11 @@ from ansible_collections.inflight.jobs.plugins.module_utils._update.workspace im
     COLLECTED,
     OUTCOME,
     Workspace,
+    writing,
 )
+
+# Lists of packages are too large for a tmpfs.
+_FOR_LISTS = "/var/tmp"
 
 Options = t.Mapping[str, t.Any]
 
@@ -88,9 +92,11 @@ def _begin_alone(
             # What was not asked for before can still be.
             ending.finish(workspace, run)
         else:
+            # Neither is to hide the reason.
             with contextlib.suppress(UpdateError):
                 timers.resume(run, stopped)
-            workspace.delete(BEGUN)
+            with contextlib.suppress(UpdateError):
+                workspace.delete(BEGUN)
         raise
     return told(plan, began["held"], repaired)
 
@@ -100,7 +106,8 @@ def look(options: Options, run: RunCommand) -> dict[str, t.Any]:
 
     :raises UpdateError: when that cannot be told.
     """
-    folder = tempfile.mkdtemp(prefix="inflight.jobs.", dir="/var/tmp")  # lists of packages are too large for a tmpfs
+    with writing(_FOR_LISTS):
+        folder = tempfile.mkdtemp(prefix="inflight.jobs.", dir=_FOR_LISTS)
     try:
         manager = manager_of(options, run, Workspace(folder))
         if isinstance(manager, Apt):
@@ -113,11 +120,12 @@ def look(options: Options, run: RunCommand) -> dict[str, t.Any]:
 
 def _lists_in(folder: str) -> str:
     """A folder for lists of packages, which apt's own user can write to."""
-    os.chmod(folder, 0o711)  # the files in it are 0600 all the same
     path = os.path.join(folder, "lists")
-    os.makedirs(os.path.join(path, "partial"))
-    with contextlib.suppress(LookupError):
-        shutil.chown(os.path.join(path, "partial"), "_apt")
+    with writing(folder):
+        os.chmod(folder, 0o711)  # the files in it are 0600 all the same
+        os.makedirs(os.path.join(path, "partial"))
+        with contextlib.suppress(LookupError):
+            shutil.chown(os.path.join(path, "partial"), "_apt")
     return path
 
 
@@ -142,6 +150,7 @@ def _prepare(options: Options, manager: packages.Manager) -> tuple[Plan, list[st
         "beside": beside,
         "logs": logs,
         "plan": plan,
+        "remarks": plan.remarks,
     }
     return plan, repaired, began
 
@@ -161,4 +170,5 @@ def told(plan: Plan, held: t.Sequence[str], repaired: t.Sequence[str]) -> dict[s
         "excluded": plan.excluded,
         "held": [*held],
         "repaired": [*repaired],
+        "remarks": [*plan.remarks],
     }

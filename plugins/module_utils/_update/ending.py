@@ -45,7 +45,7 @@ def finish(workspace: Workspace, run: RunCommand, *warnings: str) -> dict[str, t
     reader: packages.Manager = (
         apt.Apt(_NOTHING_ASKED, run, workspace) if begun.get("manager") == "apt" else rpm.Dnf(_NOTHING_ASKED, run)
     )
-    outcome: dict[str, t.Any] = {"ended_at": time.time(), "warnings": [*warnings]}
+    outcome: dict[str, t.Any] = {"ended_at": time.time(), "warnings": [*begun.get("remarks", ()), *warnings]}
     try:
         outcome["after"] = reader.installed()
         log = "".join(_since(path, offset) for path, offset in begun.get("logs", {}).items())

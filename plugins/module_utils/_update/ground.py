@@ -31,6 +31,10 @@ _LOGIND = ("org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop
 # Of one inhibitor: what, who, why and mode.
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
+_INHIBITORS = re.compile(r"a\(ssssuu\) (\d+)\b")
+# What systemctl says of a service that does not run, or that it does not know.
+_STOPPED = ("inactive", "failed", "unknown")
+
 _NO_KEY = ("", "none", "-")
 _YES = ("", "1", "yes", "y", "true", "t", "on")
 # Those of clevis that need nobody. A pin of PKCS #11 may ask for its PIN.
@@ -165,21 +169,30 @@ def _first_line(answer: Answer) -> str:
     return shown(lines[0]) if lines else f"exit code {answer.exit_code}"
 
 
-def inhibitors(host: Host) -> list[dict[str, str]]:
-    """Who keeps the host from being shut down; nobody where there is no systemd."""
+def inhibitors(host: Host) -> list[dict[str, str]] | None:
+    """Who keeps the host from being shut down, nobody where there is no logind; None when that is not known."""
     if not os.path.isdir(host.path("run/systemd/system")):
         return []
     # The table of systemd-inhibit has no separator that could not be in a name. All versions of busctl quote.
     answer = host.ask("busctl", "call", *_LOGIND, "ListInhibitors")
     if answer is None or answer.exit_code:
-        return []
+        return None if _may_have_logind(host) else []
     strings = [_unquoted(text) for text in _STRING.findall(answer.output)]
+    number = _INHIBITORS.match(answer.output)
+    if number is None or len(strings) != 4 * int(number.group(1)):
+        return None
     rows = zip(*(strings[place::4] for place in range(4)))
     return [
         {"who": shown(who), "why": shown(why)}
         for what, who, why, mode in rows
         if mode == "block" and "shutdown" in what.split(":")
     ]
+
+
+def _may_have_logind(host: Host) -> bool:
+    """Whether the service that knows of inhibitors runs. Hosts without D-Bus have none."""
+    answer = host.ask("systemctl", "is-active", "systemd-logind.service")
+    return answer is None or answer.output.strip() not in _STOPPED
 
 
 def _unquoted(text: str) -> str:
@@ -189,24 +202,29 @@ def _unquoted(text: str) -> str:
 
 
 def encrypted_root(host: Host) -> Record:
-    """Whether the root filesystem is encrypted, and whether it is unlocked without a person when the host boots."""
+    """Whether the root filesystem is encrypted, and whether it is unlocked without a person when the host boots.
+
+    In doubt it is encrypted: a host that waits for a passphrase does not come back.
+    """
     if is_container(host):
         return _root(False, False, "the host is a container: what its root filesystem is on is unlocked already")
     source = host.ask("findmnt", "--noheadings", "--output", "SOURCE", "/")
     if source is None or source.exit_code:
-        return _root(False, False, f"what the root filesystem is on is not known: {_why_not('findmnt', source)}")
+        return _unclear("what the root filesystem is on", _why_not("findmnt", source))
     # Of btrfs the subvolume is told behind the device. Of two mounts on / the last one counts.
     device = (source.output.split() or [""])[-1].partition("[")[0]
     if not device.startswith("/dev/"):
-        return _root(False, False, f"the root filesystem is on {shown(device) or 'nothing'}, which is no device")
+        return _unclear("whether the root filesystem is encrypted", f"it is on {shown(device) or 'nothing'}, no device")
     answer = host.ask("lsblk", "--inverse", "--json", "--paths", "--output", "NAME,TYPE", device)
     if answer is None or answer.exit_code:
-        why = _why_not("lsblk", answer)
-        return _root(False, False, f"what {shown(device)} of the root filesystem is on is not known: {why}")
+        return _unclear(f"what {shown(device)} of the root filesystem is on", _why_not("lsblk", answer))
     try:
-        found = list(_encrypted(json.loads(answer.output)["blockdevices"]))
+        nodes = json.loads(answer.output)["blockdevices"]
+        found = list(_encrypted(nodes))
     except (ValueError, KeyError, TypeError, AttributeError):
-        return _root(False, False, f"what {shown(device)} of the root filesystem is on is not known: lsblk is odd")
+        nodes = []
+    if not nodes:
+        return _unclear(f"what {shown(device)} of the root filesystem is on", "lsblk is odd")
     if not found:
         return _root(False, False, f"the root filesystem is on {shown(device)}, which is not encrypted")
     unlocking = Unlocking(host)
@@ -221,6 +239,10 @@ def encrypted_root(host: Host) -> Record:
 
 def _root(encrypted: bool, unlocks_itself: bool, message: str) -> Record:
     return {"encrypted": encrypted, "unlocks_itself": unlocks_itself, "msg": message}
+
+
+def _unclear(what: str, reason: str) -> Record:
+    return _root(True, False, f"{what} is not known: {reason}")
 
 
 def _why_not(name: str, answer: Answer | None) -> str:

@@ -15,10 +15,12 @@ import typing as t
 
 from ansible_collections.inflight.jobs.plugins.module_utils import _batch_folder, _jobs, _output, _processes
 from ansible_collections.inflight.jobs.plugins.module_utils._update.packages import UpdateError
-from ansible_collections.inflight.jobs.plugins.module_utils._update.workspace import BEGUN, OUTCOME, Workspace
+from ansible_collections.inflight.jobs.plugins.module_utils._update.workspace import BEGUN, OUTCOME, Workspace, writing
 
 # How often to look how far the installation is, in seconds.
 EVERY = 1.0
+# A job whose module has said what came of it has waited for its package manager.
+_OVER = (_jobs.SUCCEEDED, _jobs.FAILED)
 # Held by the keeper as long as it lives.
 LOCK = "lock"
 
@@ -47,9 +49,11 @@ class Batch(t.NamedTuple):
             looks = []  # somebody put something else in its place: the processes still tell
         if any(look.state in _jobs.OPEN_STATES and _processes.is_alive(look.process) for look in looks):
             return True
-        # And without the job, the package manager that it ran may.
+        # And without the job, the package manager that it ran may. What is left of one with a result are daemons, which
+        # scripts of packages have started, and which carry its id as long as they live.
+        over = {jid for jid, look in zip(self.others, looks) if look.state in _OVER}
         snapshot = _processes.Snapshot()
-        return any(snapshot.tagged(jid) for jid in self.others)
+        return any(snapshot.tagged(jid) for jid in self.others if jid not in over)
 
 
 def batch_of(status_file: str | None) -> Batch:
@@ -110,7 +114,9 @@ def leave(
 
 
 def _own_lock(workspace: Workspace) -> int:
-    fd = os.open(workspace.file(LOCK), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    path = workspace.file(LOCK)
+    with writing(path):
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     fcntl.flock(fd, fcntl.LOCK_EX)
     return fd
 

@@ -46,12 +46,13 @@ class Plan(t.NamedTuple):
     """What an update is going to do.
 
     changes: what it does. kept_back: what has a newer version that it does not install. excluded: names of packages
-    that stay as they are because somebody asked for that.
+    that stay as they are because somebody asked for that. remarks: what did not work and was no reason to give up.
     """
 
     changes: list[Change]
     kept_back: list[Change]
     excluded: list[str]
+    remarks: t.Sequence[str] = ()
 
 
 def changes_between(

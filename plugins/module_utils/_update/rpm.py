@@ -25,6 +25,8 @@ _FORMAT = "%{NAME}\t%{ARCH}\t%|EPOCH?{%{EPOCH}:}:{}|%{VERSION}-%{RELEASE}\n"
 # ij-plain.noarch    2.0-1    stable, with blanks at the end, and in two lines where the name is long
 _AVAILABLE = re.compile(r"^(\S+)\.(\S+)\s+(\S+)\s+(\S+)[ \t]*$", re.MULTILINE)
 _UPDATES_ARE_THERE = 100
+# What zypper ends with when all went well but for a repository that cannot be reached.
+_REPOSITORY_SKIPPED = 106
 # 2026-11-21T10:00:00+0000 SUBDEBUG Upgrade: ij-plain-2.0-1.noarch
 _LOGGED = re.compile(r"^\S+ \S+ (?:Upgrade|Installed): (\S+)-[^-\s]+-[^-\s]+$", re.MULTILINE)
 # Error in POSTIN scriptlet in rpm package ij-fails
@@ -37,7 +39,8 @@ _LISTS_OF_LOCKS = ("/etc/dnf/plugins/versionlock.list", "/etc/dnf/versionlock.to
 class Dnf:
     """dnf and dnf5: what it was asked for, and its programs."""
 
-    LOGS: t.Sequence[str] = ("/var/log/dnf.rpm.log", "/var/log/dnf.log")
+    # dnf5 has one log for all, which the others do not write to.
+    LOGS: t.Sequence[str] = ("/var/log/dnf.rpm.log", "/var/log/dnf.log", "/var/log/dnf5.log")
 
     def __init__(self, options: t.Mapping[str, t.Any], run: RunCommand) -> None:
         """
@@ -84,7 +87,7 @@ class Dnf:
         """What the update is going to do, without what comes in anew."""
         options = self._options
         every = self._available(["--setopt", f"metadata_expire={int(options['cache_valid_time'])}"])
-        chosen = self._available(["--security"]) if options["security_only"] else every
+        chosen = self._available(command=["check-update", "--security"]) if options["security_only"] else every
         names = {change.name for change in chosen} - matching(
             (change.name for change in chosen), [*options["exclude"], *options["hold"]]
         )
@@ -96,9 +99,13 @@ class Dnf:
             sorted({change.name for change in every} - names),
         )
 
-    def _available(self, arguments: t.Sequence[str]) -> list[Change]:
+    def _available(self, settings: t.Sequence[str] = (), command: t.Sequence[str] = ("check-update",)) -> list[Change]:
+        """What has a newer version.
+
+        :param command: with its own arguments, which dnf5 takes only behind it.
+        """
         program = next(filter(shutil.which, ("dnf", "dnf5")), "dnf")
-        code, output, complaints = self._program(program, "-q", *arguments, "check-update")
+        code, output, complaints = self._program(program, "-q", *settings, *command)
         if code not in (0, _UPDATES_ARE_THERE):
             raise UpdateError(f"{program} check-update ended with {code}: {complaints.strip()[-600:]}")
         present = {(package.name, package.arch): package.version for package in self.installed()}
@@ -124,13 +131,18 @@ class Zypper(Dnf):
 
     LOGS = ("/var/log/zypp/history", "/var/log/zypper.log")
 
+    def __init__(self, options: t.Mapping[str, t.Any], run: RunCommand) -> None:
+        super().__init__(options, run)
+        self.environment["ZYPP_LOCK_TIMEOUT"] = str(int(options["lock_timeout"]))
+
     def plan(self) -> Plan:
         """What is newer; zypper decides what of it is installed."""
         code, output, complaints = self._program("zypper", "--non-interactive", "--quiet", "list-updates")
-        if code:
+        if code not in (0, _REPOSITORY_SKIPPED):
             raise UpdateError(f"zypper list-updates ended with {code}: {complaints.strip()[-600:]}")
+        remarks = [f"zypper has skipped a repository: {' '.join(complaints.split())[-600:]}"] if code else []
         rows = [[cell.strip() for cell in line.split("|")] for line in output.splitlines() if line.count("|") == 5]
-        return Plan([Change(row[2], row[5], row[3], row[4], row[1]) for row in rows if row[0] == "v"], [], [])
+        return Plan([Change(row[2], row[5], row[3], row[4], row[1]) for row in rows if row[0] == "v"], [], [], remarks)
 
     def held(self) -> list[str]:
         """Locks of zypper are of patterns, repositories and kinds: it heeds them itself."""

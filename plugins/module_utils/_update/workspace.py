@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import stat
@@ -23,9 +24,33 @@ BEGUN, OUTCOME = "begun.json", "outcome.json"
 # Is there once the outcome was read.
 COLLECTED = "collected"
 
+# What to do where a file cannot be written.
+_ADVICE = {
+    errno.ENOSPC: "make space there",
+    errno.EDQUOT: "make space there",
+    errno.EROFS: "have its filesystem mounted so that it can be written to",
+}
+
+
+@contextlib.contextmanager
+def writing(path: str) -> t.Iterator[None]:
+    """What is done in this block changes files there.
+
+    :raises UpdateError: when that does not work.
+    """
+    try:
+        yield
+    except OSError as ex:
+        raise UpdateError(f"cannot write to {path}: {_reason(ex)}") from ex
+
+
+def _reason(ex: OSError) -> str:
+    advice = _ADVICE.get(ex.errno or 0)
+    return f"{ex.strerror}: {advice}" if advice else str(ex.strerror)
+
 
 class Workspace:
-    """A folder of root's that nobody else can enter."""
+    """A folder of root's that nobody else can enter. All that writes there may raise UpdateError."""
 
     def __init__(self, path: str = PATH) -> None:
         self.path = path
@@ -40,7 +65,7 @@ class Workspace:
                 os.mkdir(self.path, 0o700)
             found = os.lstat(self.path)
         except OSError as ex:
-            raise UpdateError(f"cannot make the folder {self.path}: {ex.strerror}") from ex
+            raise UpdateError(f"cannot make the folder {self.path}: {_reason(ex)}") from ex
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
             raise UpdateError(f"{self.path} belongs to somebody else, or others may write to it: remove it")
 
@@ -50,15 +75,23 @@ class Workspace:
 
     def write(self, name: str, content: t.Mapping[str, t.Any]) -> None:
         """Write a file of JSON; whoever reads it sees it whole or not at all."""
-        self.write_text(f"{name}.new", json.dumps(content))
-        os.rename(self.file(f"{name}.new"), self.file(name))
+        try:
+            path = self.write_text(f"{name}.new", json.dumps(content))
+            with writing(path):
+                os.rename(path, self.file(name))
+        except UpdateError:
+            # A part of it would only take space.
+            with contextlib.suppress(OSError):
+                os.unlink(self.file(f"{name}.new"))
+            raise
 
     def write_text(self, name: str, text: str) -> str:
         """Write a file; its path."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(self.file(name), flags, 0o600), "w", encoding="utf-8") as file:
+        path = self.file(name)
+        with writing(path), open(os.open(path, flags, 0o600), "w", encoding="utf-8") as file:
             file.write(text)
-        return self.file(name)
+        return path
 
     def read(self, name: str) -> dict[str, t.Any] | None:
         """The content of a file of JSON; None when there is none, or it is damaged."""
@@ -76,5 +109,5 @@ class Workspace:
     def delete(self, *names: str) -> None:
         """Delete files, as far as they are there."""
         for name in names:
-            with contextlib.suppress(FileNotFoundError):
+            with writing(self.file(name)), contextlib.suppress(FileNotFoundError):
                 os.unlink(self.file(name))

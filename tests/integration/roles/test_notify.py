@@ -87,6 +87,24 @@ def test_everybody_is_told_once_for_all_hosts(sandbox: BatchSandbox, listener: L
         assert outcome.result("Show it", host)["notify_failed"] is False
 
 
+def test_sendmail_is_looked_for_where_the_administrator_has_it(sandbox: BatchSandbox) -> None:
+    folder = sandbox.folder / "bin"
+    folder.mkdir()
+    seen = sandbox.folder / "seen"
+    fake = folder / "sendmail"
+    fake.write_text(f'#!/bin/sh\ncat > /dev/null\necho "$PATH" > {seen}\n', encoding="utf-8")
+    fake.chmod(0o755)
+    to = [{"type": "mail", "address": "ops@example.com"}]
+    outcome = tell(sandbox, report=REPORT, to=to, hosts="alpha")
+    assert outcome.result("Show it", "alpha")["notify_failed"] is False
+    # What somebody has put in front of it comes first, as here.
+    path = seen.read_text(encoding="utf-8").strip()
+    assert path == f"{folder}{os.pathsep}{os.environ['PATH']}:/usr/local/sbin:/usr/sbin:/sbin"
+    fake.write_text("#!/bin/sh\ncat > /dev/null\nexit 75\n", encoding="utf-8")
+    outcome = tell(sandbox, report=REPORT, to=to, hosts="alpha")
+    assert outcome.result("Show it", "alpha")["notify_failed"] is True
+
+
 def test_a_command_need_not_read_the_text(sandbox: BatchSandbox) -> None:
     given = program(sandbox, "tell")
     # More than fits into a pipe.

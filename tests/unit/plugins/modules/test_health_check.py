@@ -15,6 +15,8 @@ import subprocess
 import threading
 import time
 import typing as t
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -428,6 +430,24 @@ def test_a_port_that_does_not_answer_is_a_fault(run: Run) -> None:
 
 
 # Addresses
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_every_kind_of_redirection_is_followed_by_every_python(
+    run: Run, web: Web, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    handler = urllib.request.HTTPRedirectHandler
+    real = handler.redirect_request
+
+    def before_3_11(self: t.Any, request: t.Any, file: t.Any, code: int, *others: t.Any) -> t.Any:
+        if code == 308:
+            raise urllib.error.HTTPError(request.full_url, code, "not followed", others[1], file)
+        return real(self, request, file, code, *others)
+
+    monkeypatch.delattr(handler, "http_error_308", raising=False)
+    monkeypatch.setattr(handler, "redirect_request", before_3_11)
+    web.answers = {"/moved": (status, {"Location": "/good"}), "/good": (200, {})}
+    assert seen(run({"urls": [f"{web.url}/moved"]})) == [(f"url {web.url}/moved", True, "200 OK")]
 
 
 def test_an_address_is_healthy_when_it_leads_to_success(run: Run, web: Web) -> None:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import typing as t
@@ -45,6 +46,18 @@ def host(update: Update, monkeypatch: pytest.MonkeyPatch) -> Update:
     monkeypatch.setattr(update_end.AnsibleModule, "run_command", run_command)
     monkeypatch.setattr(update_end, "Workspace", lambda: update.workspace)
     return update
+
+
+def full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host has no space for a file in the folder of the update."""
+    real = os.rename
+
+    def rename(old: str, new: str, **options: t.Any) -> None:
+        if old.endswith(".new"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(old, new, **options)
+
+    monkeypatch.setattr(os, "rename", rename)
 
 
 def versions(answer: Answer) -> list[tuple[str, str | None, str | None]]:
@@ -125,6 +138,17 @@ class TestOnAHost:
         assert answer["failed"]
         assert answer["msg"] == f"{path} is damaged: nothing is known of the update, remove it"
 
+    def test_what_cannot_be_noted_is_a_failure_that_tells_all_the_same(
+        self, run: Run, host: Update, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        host.update()
+        full(monkeypatch)
+        answer = run({})
+        assert answer["failed"]
+        path = host.workspace.file(f"{COLLECTED}.new")
+        assert answer["msg"] == f"cannot write to {path}: No space left on device: make space there"
+        assert versions(answer) == BOTH
+
     def test_an_outcome_that_is_damaged_is_found_out_once_more(self, run: Run, host: Update) -> None:
         host.update()
         Path(host.workspace.file(OUTCOME)).write_text('{"after": [', encoding="utf-8")
@@ -170,6 +194,17 @@ class TestKilled:
         assert killed.systemctl() == [STOP, START]
         assert run({"wait": 0}) == answer
         assert killed.systemctl() == [STOP, START]
+
+    def test_timers_are_started_also_where_nothing_can_be_written(
+        self, run: Run, killed: Update, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as patch:
+            full(patch)
+            answer = run({"wait": 0})
+        assert answer["failed"]
+        assert answer["msg"].endswith("No space left on device: make space there")
+        assert killed.systemctl() == [STOP, START]
+        assert versions(run({"wait": 0})) == BOTH
 
     def test_check_mode_puts_nothing_back(self, run: Run, killed: Update) -> None:
         answer = run({"wait": 0}, check_mode=True)

@@ -115,6 +115,13 @@ def test_the_machine_is_told_as_it_is(run: Run, somehow: Answer) -> None:
     assert answer["changed"] is False
 
 
+def test_inhibitors_that_are_not_known_are_left_out(run: Run, somehow: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(update_info.ground, "inhibitors", lambda dummy_host: None)
+    answer = run(somehow)
+    assert "inhibitors" not in answer
+    assert answer["msg"].endswith("; systemd-logind does not tell who keeps the host from being shut down")
+
+
 def test_check_mode_says_the_same(run: Run, somehow: Answer) -> None:
     assert run(somehow, check_mode=True) == run(somehow)
 

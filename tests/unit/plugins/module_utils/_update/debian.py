@@ -149,8 +149,10 @@ class Debian:
         return path
 
     def run(
-        self, command: list[str], environ_update: dict[str, str] | None = None, **dummy: t.Any
+        self, command: list[str], environ_update: dict[str, str] | None = None, **options: t.Any
     ) -> tuple[int, str, str]:
+        if options.get("expand_user_and_vars", True):
+            command = [os.path.expandvars(word) for word in command]
         line = " ".join(command)
         with (self.root / "tmp/asked").open("a", encoding="utf-8") as file:
             file.write(f"{line}\n")

@@ -98,7 +98,7 @@ class TestPlan:
         path = Path(debian.workspace.file(apt.PINS))
         pinned = path.read_text(encoding="utf-8").split("\n\n") if excluded else []
         assert [pin for pin in pinned if pin] == [
-            f"Package: {name}\nPin: version 1.0\nPin-Priority: 1001" for name in excluded
+            f"Package: {name}\nPin: release a=now\nPin-Priority: 32767" for name in excluded
         ]
 
     def test_what_only_names_comes_with_its_needs(self, debian: Debian) -> None:
@@ -156,6 +156,97 @@ class TestPlan:
         debian.have(deb("a", "1.0"), deb("b", "1.0"))
         debian.offer(deb("a", "2.0", Depends="not-there"), deb("b", "2.0"))
         assert debian.apt().plan().kept_back == [Change("a", "", "1.0", "2.0")]
+
+
+class TestLeftOut:
+    """What is excluded or on hold stays as it is, whatever the host has and however that comes about."""
+
+    @pytest.fixture
+    def hidden(self, debian: Debian) -> Debian:
+        """A new version that shows only where that of a is left out: else the package would be removed."""
+        debian.have(deb("a", "1.0"), deb("x", "1.0"), deb("o", "1.0"))
+        debian.offer(deb("a", "2.0", Conflicts="x"), deb("x", "2.0"), deb("o", "2.0"))
+        return debian
+
+    @pytest.mark.parametrize(
+        ("options", "updated", "excluded"),
+        [
+            ({"exclude": ["a", "x"]}, ["o"], ["a"]),
+            ({"exclude": ["a"], "hold": ["x"]}, ["o"], ["a"]),
+            ({"only": ["o"]}, ["o"], ["a", "x"]),
+            ({"only": ["o", "x"]}, ["o", "x"], ["a"]),
+            # It is none of those that are left out.
+            ({"exclude": ["a"]}, ["o", "x"], ["a"]),
+        ],
+    )
+    def test_also_what_shows_only_then(
+        self, hidden: Debian, options: dict[str, t.Any], updated: list[str], excluded: list[str]
+    ) -> None:
+        for allow_remove in (False, True):
+            plan = hidden.apt(type="full", allow_remove=allow_remove, **options).plan()
+            assert (names(plan), plan.excluded, plan.kept_back) == (updated, excluded, [])
+
+    @pytest.mark.parametrize("priority", [1001, 1002, 32766])
+    @pytest.mark.parametrize("pin", ["Package: *\nPin: release a=stable", "Package: b\nPin: version 2.0"])
+    def test_pins_of_the_host_come_after_it(self, debian: Debian, priority: int, pin: str) -> None:
+        simple(debian, "a", "b")
+        debian.put("etc/apt/preferences", f"{pin}\nPin-Priority: {priority}\n")
+        for options in ({"exclude": ["b"]}, {"hold": ["b"]}, {"only": ["a"]}):
+            plan = debian.apt(**options).plan()
+            assert (names(plan), plan.excluded) == (["a"], ["b"])
+
+    @pytest.mark.parametrize("newer", [[], ["2.0"]])
+    def test_another_build_of_the_same_version_does_not_come(self, debian: Debian, newer: list[str]) -> None:
+        debian.have(deb("a", "1.0"), deb("b", "1.0"))
+        rebuilt = deb("b", "1.0", Depends="a (>= 1.0)")
+        debian.offer(rebuilt, deb("a", "2.0"), *(deb("b", version) for version in newer))
+        assert names(debian.apt().plan()) == ["a", "b"]
+        for options in ({"exclude": ["b"]}, {"hold": ["b"]}, {"only": ["a"]}):
+            plan = debian.apt(**options).plan()
+            assert (names(plan), plan.excluded) == (["a"], ["b"])
+
+    @pytest.mark.parametrize("option", ["exclude", "hold"])
+    def test_a_new_package_does_not_come(self, debian: Debian, option: str) -> None:
+        debian.have(deb("a", "1.0"), deb("b", "1.0"))
+        debian.offer(
+            deb("a", "2.0", Depends="libnew"),
+            *(deb("b", "2.0"), deb("libnew", "1", Depends="libnewer"), deb("libnewer", "1")),
+        )
+        assert names(debian.apt().plan()) == ["a", "b", "libnew", "libnewer"]
+        for options in ({}, {"type": "full"}, {"only": ["a", "b"]}):
+            for pattern in ("libnew", "libn*", "*newer"):
+                plan = debian.apt(**{option: [pattern]}, **options).plan()
+                assert (names(plan), plan.excluded) == (["b"], [])
+                assert plan.kept_back == [Change("a", "", "1.0", "2.0")]
+
+    def test_a_host_that_wants_an_older_version_does_not_get_it_unasked(self, debian: Debian) -> None:
+        debian.have(deb("a", "1.0"), deb("p", "2.0"))
+        debian.offer(deb("a", "2.0"), deb("p", "1.0"))
+        debian.put("etc/apt/preferences", "Package: p\nPin: version 1.0\nPin-Priority: 1001\n")
+        assert failure(debian.apt().plan) == (
+            "the update would put p back to an older version, as the preferences of apt on the host want: "
+            "exclude that, or change these"
+        )
+        for options in ({"exclude": ["p"]}, {"hold": ["p"]}, {"only": ["a"]}):
+            assert names(debian.apt(**options).plan()) == ["a"]
+
+    def test_where_the_host_cannot_be_overruled_the_update_is_refused(self, debian: Debian) -> None:
+        simple(debian, "a", "b")
+        real = debian.run
+
+        def run(command: list[str], *arguments: t.Any, **options: t.Any) -> tuple[int, str, str]:
+            Path(debian.workspace.file(apt.PINS)).write_text("", encoding="ascii")
+            return real(command, *arguments, **options)
+
+        debian.run = run  # type: ignore[method-assign]
+        message = failure(debian.apt(exclude=["b"]).plan)
+        assert message.startswith("the update would install b, which must stay as they are: the preferences of apt")
+
+    def test_variables_of_whoever_runs_it_do_not_matter(self, debian: Debian, monkeypatch: pytest.MonkeyPatch) -> None:
+        simple(debian, "a", "b")
+        for name in ("Version", "Package", "Architecture"):
+            monkeypatch.setenv(name, "1")
+        assert names(debian.apt(exclude=["a"]).plan()) == ["b"]
 
 
 class TestRemoval:
@@ -316,6 +407,22 @@ class TestConfiguration:
         assert names(manager.plan()) == ["a"]
         assert os.listdir(debian.root / "var/lib/apt/lists") == ["partial"]
 
+    @pytest.mark.parametrize("private", [True, False])
+    def test_with_these_no_program_of_the_host_takes_notice_of_new_lists(
+        self, debian: Debian, tmp_path: Path, private: bool
+    ) -> None:
+        simple(debian, "a")
+        seen = tmp_path / "seen"
+        hooks = ("Pre-Invoke", "Post-Invoke", "Post-Invoke-Success")
+        lines = (f'APT::Update::{hook} {{ "echo {hook} >> {seen}"; }};' for hook in hooks)
+        debian.put("etc/apt/apt.conf.d/15hooks", "\n".join(lines))
+        (tmp_path / "lists/partial").mkdir(parents=True)
+        manager = Apt(OPTIONS, debian.run, debian.workspace)
+        manager.configure(lists=str(tmp_path / "lists") if private else "")
+        manager.refresh(0, 0)
+        noted = seen.read_text(encoding="ascii").split() if seen.exists() else []
+        assert sorted(noted) == ([] if private else sorted(hooks))
+
 
 ENGINE = "unattended-upgrade"
 # Of unattended-upgrades 2.9.1 in Debian 12, without its moments.
@@ -364,6 +471,27 @@ class TestSecurity:
         offered.answers = {ENGINE: (0, FOUND.format(names="a c"))}
         plan = offered.apt(security_only=True).plan()
         assert (names(plan), plan.excluded) == (["a", "c", "lib"], ["b"])
+
+    @pytest.mark.parametrize(
+        ("options", "fixed"),
+        [
+            ({}, ["a", "c"]),
+            ({"exclude": ["c"]}, ["a"]),
+            ({"hold": ["a"]}, ["c"]),
+            ({"only": ["c"]}, ["c"]),
+        ],
+    )
+    def test_on_a_host_that_wants_another_release_as_well(
+        self, debian: Debian, options: dict[str, t.Any], fixed: list[str]
+    ) -> None:
+        debian.put("etc/apt/apt.conf", 'APT::Default-Release "stable";\n')
+        debian.have(*(deb(name, "1.0") for name in ("a", "b", "c")))
+        debian.offer(*(deb(name, "1.0") for name in ("a", "b", "c")))
+        debian.offer(*(deb(name, "1.1") for name in ("a", "b", "c")), of=SECURITY)
+        assert names(debian.apt().plan()) == []
+        debian.answers = {ENGINE: (0, FOUND.format(names="a c"))}
+        plan = debian.apt(security_only=True, **options).plan()
+        assert (names(plan), plan.excluded) == (fixed, sorted({"a", "b", "c"} - {*fixed}))
 
     def test_only_and_exclude_count_as_well(self, offered: Debian) -> None:
         offered.answers = {ENGINE: (0, FOUND.format(names="a c"))}

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -55,6 +56,7 @@ class TestBegin:
                 "excluded": ["b"],
                 "held": [],
                 "repaired": [],
+                "remarks": [],
             }
             # While the batch is at work, no backup is made and no timer goes off.
             assert offered.is_locked()
@@ -180,6 +182,38 @@ class TestFailure:
         assert offered.systemctl()[-1] == START
         assert not offered.workspace.has(BEGUN)
         assert not offered.is_locked()
+
+    @pytest.mark.parametrize("name", ["apt.conf", "preferences.d", "begun.json.new"])
+    def test_also_when_nothing_can_be_written_any_more(
+        self, offered: Update, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = offered.workspace.file(name)
+
+        def full(real: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
+            def opened(*arguments: t.Any, **options: t.Any) -> object:
+                if arguments[0] == path and STOP in offered.systemctl():
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                return real(*arguments, **options)
+
+            return opened
+
+        for function in ("open", "mkdir"):
+            monkeypatch.setattr(os, function, full(getattr(os, function)))
+        message = failure(offered, exclude=["b"])
+        assert message == f"cannot write to {path}: No space left on device: make space there"
+        assert offered.systemctl() == [STOP, START]
+        assert not offered.workspace.has(BEGUN)
+        assert not offered.is_locked()
+
+    def test_also_when_nothing_can_be_deleted_either(self, offered: Update, monkeypatch: pytest.MonkeyPatch) -> None:
+        def read_only(path: str, **dummy: object) -> None:
+            if path == offered.workspace.file(BEGUN):
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+        bad_sources(offered)
+        monkeypatch.setattr(os, "unlink", read_only)
+        assert "apt-get update ended with 100" in failure(offered, cache_valid_time=0)
+        assert offered.systemctl() == [STOP, START]
 
     def test_also_when_a_program_is_missing(self, offered: Update) -> None:
         # run_command ends the module then.
@@ -314,6 +348,18 @@ class TestLook:
         assert keeper.has_gone(offered.workspace, FOREVER)
         assert offered.outcome()["packages"] == looked["planned"]
 
+    @pytest.mark.parametrize("name", ["mkdtemp", "makedirs"])
+    def test_a_full_folder_is_told(self, offered: Update, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        def full(*dummy: object, **dummy_options: object) -> t.NoReturn:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        offered.debian.apt()
+        monkeypatch.setattr(tempfile if name == "mkdtemp" else os, name, full)
+        with pytest.raises(
+            UpdateError, match=r"^cannot write to /var/tmp.*: No space left on device: make space there$"
+        ):
+            beginning.look({**OPTIONS, "cache_valid_time": 0}, offered.debian.run)
+
     def test_a_failure_leaves_nothing(self, offered: Update, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setattr(tempfile, "mkdtemp", lambda **dummy: str((tmp_path / "made").mkdir() or tmp_path / "made"))
         bad_sources(offered)
@@ -329,6 +375,6 @@ def test_what_is_kept_can_be_read_by_the_next_version(offered: Update) -> None:
     assert keeper.has_gone(offered.workspace, FOREVER)
     begun = json.loads(Path(offered.workspace.file(BEGUN)).read_text(encoding="utf-8"))
     assert sorted(begun) == sorted(
-        ["manager", "timers", "status_file", "began_at", "before", "held", "beside", "logs", "plan"]
+        ["manager", "timers", "status_file", "began_at", "before", "held", "beside", "logs", "plan", "remarks"]
     )
     assert not offered.workspace.has(COLLECTED)

@@ -117,6 +117,10 @@ class TestFinish:
         assert told["remarks"] == ["it was killed"]
         assert host.replay.asked[-1] == "systemctl start apt-daily.timer"
 
+    def test_what_was_remarked_when_it_began_is_told_as_well(self, host: Host) -> None:
+        host.begun["remarks"] = ["zypper has skipped a repository"]
+        assert host.finish("it was killed")["remarks"] == ["zypper has skipped a repository", "it was killed"]
+
     def test_dnf_counts_packages_whose_scripts_failed_as_installed(self, host: Host) -> None:
         append(host.dpkg, "2026-11-21T10:00:00+0000 ERROR Error in POSTIN scriptlet in rpm package a\n")
         host.begun["manager"] = "dnf"

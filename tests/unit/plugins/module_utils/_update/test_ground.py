@@ -163,11 +163,34 @@ class TestInhibitors:
         assert found["who"] == "x [2Jy z"
         assert len(found["why"]) == 200
 
-    def test_no_locks_and_no_logind_are_nobody(self, tmp_path: Path) -> None:
+    def test_no_locks_are_nobody(self, tmp_path: Path) -> None:
         (tmp_path / "run/systemd/system").mkdir(parents=True)
         assert ground.inhibitors(host_of(tmp_path, {"busctl call": (0, "a(ssssuu) 0\n")})) == []
-        assert ground.inhibitors(host_of(tmp_path, {"busctl call": (1, "")})) == []
-        assert ground.inhibitors(host_of(tmp_path)) == []
+
+    @pytest.mark.parametrize("answers", [{}, {"busctl call": (1, "")}])
+    @pytest.mark.parametrize("state", ["inactive", "failed", "unknown"])
+    def test_without_logind_there_are_none(self, tmp_path: Path, answers: dict[str, Answer], state: str) -> None:
+        # As in a container without D-Bus, where logind does not run.
+        (tmp_path / "run/systemd/system").mkdir(parents=True)
+        asked = {**answers, "systemctl is-active systemd-logind.service": (3, f"{state}\n")}
+        assert ground.inhibitors(host_of(tmp_path, asked)) == []
+
+    @pytest.mark.parametrize(
+        "answers",
+        [
+            {},
+            {"busctl call": (1, "")},
+            {"busctl call": (1, ""), "systemctl": (0, "active\n")},
+            {"busctl call": (1, ""), "systemctl": (3, "activating\n")},
+            {"busctl call": (1, ""), "systemctl": (1, "")},
+            {"systemctl": (0, "active\n")},
+            # It answers, and nobody knows what.
+            *({"busctl call": (0, text)} for text in ("", "as 0\n", "a(ssssuu) 1\n", f"{BUSCTL[:-20]}\n")),
+        ],
+    )
+    def test_what_logind_does_not_tell_is_not_known(self, tmp_path: Path, answers: dict[str, Answer]) -> None:
+        (tmp_path / "run/systemd/system").mkdir(parents=True)
+        assert ground.inhibitors(host_of(tmp_path, answers)) is None
 
     def test_without_systemd_nobody_is_asked(self, tmp_path: Path) -> None:
         assert ground.inhibitors(host_of(tmp_path, {"busctl call": (0, BUSCTL)})) == []
@@ -320,20 +343,37 @@ class TestEncryptedRoot:
         put(tmp_path, "etc/crypttab", "vda3_crypt /dev/vda3 /etc/key\nvdb_crypt /dev/vdb /etc/key\n")
         assert self.look(tmp_path, says(raid, "/dev/md0"))[:2] == (True, True)
 
-    def test_what_cannot_be_known_is_said(self, tmp_path: Path) -> None:
-        unknown = "what the root filesystem is on is not known: findmnt is not installed"
-        assert self.look(tmp_path, {}) == (False, False, unknown)
+    def test_what_cannot_be_known_counts_as_encrypted_and_is_said(self, tmp_path: Path) -> None:
+        unknown = "what the root filesystem is on is not known: "
+        assert self.look(tmp_path, {}) == (True, False, f"{unknown}findmnt is not installed")
+        assert self.look(tmp_path, {"findmnt": (1, "no\n")}) == (True, False, f"{unknown}no")
         answers = says(PLAIN, "/dev/vda2")
         lsblk = "lsblk --inverse --json --paths"
-        message = self.look(tmp_path, {name: answer for name, answer in answers.items() if name != lsblk})[2]
-        assert message == "what /dev/vda2 of the root filesystem is on is not known: lsblk is not installed"
-        for answer in ((32, ""), (0, "no JSON"), (0, "[]"), (0, '{"blockdevices": [3]}')):
+        found = self.look(tmp_path, {name: answer for name, answer in answers.items() if name != lsblk})
+        unknown = "what /dev/vda2 of the root filesystem is on is not known: "
+        assert found == (True, False, f"{unknown}lsblk is not installed")
+        odd = (
+            "",
+            "no JSON",
+            "[]",
+            '{"blockdevices": [3]}',
+            '{"blockdevices": []}',
+            '{"blockdevices": [{"name": "a"}]}',
+        )
+        for answer in ((32, ""), *((0, text) for text in odd)):
             found = self.look(tmp_path, {**answers, lsblk: answer})
-            assert found[:2] == (False, False)
-            assert found[2].startswith("what /dev/vda2 of the root filesystem is on is not known: ")
-        found = self.look(tmp_path, says(PLAIN, "overlay"))
-        assert found == (False, False, "the root filesystem is on overlay, which is no device")
+            assert found[:2] == (True, False)
+            assert found[2].startswith(unknown)
+
+    @pytest.mark.parametrize("source", ["rpool/ROOT/debian", "overlay", "server:/srv/root", "none", ""])
+    def test_a_root_on_no_device_counts_as_encrypted(self, tmp_path: Path, source: str) -> None:
+        unknown = f"whether the root filesystem is encrypted is not known: it is on {source or 'nothing'}, no device"
+        assert self.look(tmp_path, says(PLAIN, source)) == (True, False, unknown)
+        # What a container is on is unlocked already.
+        put(tmp_path, "run/systemd/container", "systemd-nspawn\n")
+        assert self.look(tmp_path, says(PLAIN, source))[:2] == (False, False)
 
     def test_a_container_does_not_wait(self, tmp_path: Path) -> None:
         put(tmp_path, "run/systemd/container", "systemd-nspawn\n")
         assert self.look(tmp_path, says(LVM))[:2] == (False, False)
+        assert self.look(tmp_path, {})[:2] == (False, False)

@@ -45,6 +45,12 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeper, "EVERY", 0.05)
 
 
+@pytest.fixture(autouse=True)
+def own_tag(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Jobs have the same ids in all tests, and some of these run side by side.
+    monkeypatch.setattr(_processes, "TAG", f"{_processes.TAG}_{os.getpid()}")
+
+
 @pytest.fixture
 def batch(directory: JobDirectory, batch_folder: BatchFolder) -> Batch:
     for jid in (OWN, FIRST, SECOND):
@@ -124,6 +130,17 @@ def working(directory: JobDirectory, jid: str) -> Iterator[int]:
         yield pid
 
 
+@contextlib.contextmanager
+def started_by(jid: str) -> Iterator[None]:
+    """A program that a job has started."""
+    with subprocess.Popen(["sleep", str(FOREVER)], env={**os.environ, _processes.TAG: jid}) as process:
+        try:
+            yield
+        finally:
+            process.kill()
+            process.wait()
+
+
 class TestBatch:
     def test_it_is_found_by_the_file_of_the_job(self, batch: Batch, batch_folder: BatchFolder) -> None:
         assert (batch.folder.path, batch.own, batch.others) == (batch_folder.path, OWN, [FIRST, SECOND])
@@ -161,16 +178,28 @@ class TestAtWork:
             directory.write_result(FIRST, batch.folder.file("new"), _jobs.verdict(_jobs.LOST, "it was killed"))
             assert not batch.is_at_work()
 
-    def test_what_a_job_has_started_counts_also_when_the_job_was_killed(self, batch: Batch) -> None:
+    @pytest.mark.parametrize("state", [None, _jobs.LOST, _jobs.CANCELLED, _jobs.TIMED_OUT])
+    def test_what_a_job_has_started_counts_also_when_the_job_was_killed(
+        self, batch: Batch, directory: JobDirectory, state: str | None
+    ) -> None:
         # As a package manager whose module was killed: it goes on by itself.
-        environment = {**os.environ, _processes.TAG: FIRST}
-        with subprocess.Popen(["sleep", str(FOREVER)], env=environment) as process:
-            try:
-                eventually(batch.is_at_work)
-            finally:
-                process.kill()
-                process.wait()
+        if state is not None:
+            directory.write_result(FIRST, batch.folder.file("new"), _jobs.verdict(state, "it was killed"))
+        with started_by(FIRST):
+            eventually(batch.is_at_work)
         assert not batch.is_at_work()
+
+    @pytest.mark.parametrize("result", [{"changed": True}, {"failed": True, "msg": "no"}, {"rc": 100}])
+    def test_a_daemon_that_a_package_has_left_does_not_count_once_there_is_a_result(
+        self, batch: Batch, directory: JobDirectory, result: dict[str, t.Any]
+    ) -> None:
+        with started_by(FIRST):
+            eventually(batch.is_at_work)
+            directory.write_result(FIRST, batch.folder.file("new"), json.dumps(result).encode())
+            assert not batch.is_at_work()
+            # That of the other job has none yet.
+            with started_by(SECOND):
+                eventually(batch.is_at_work)
 
     def test_a_batch_that_was_deleted_does_not_work(self, batch: Batch) -> None:
         batch.folder.delete()

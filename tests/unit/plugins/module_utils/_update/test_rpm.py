@@ -72,7 +72,7 @@ def replay(exit_code: int = 100, updates: str = UPDATES) -> Replay:
     return Replay(
         {
             RPM: (0, INSTALLED),
-            "dnf -q --security": (exit_code, printed(SECURITY)),
+            "dnf -q check-update --security": (exit_code, printed(SECURITY)),
             "dnf -q --setopt": (exit_code, printed(updates)),
         }
     )
@@ -131,6 +131,14 @@ class TestPlan:
         text = "bash.x86_64  5.2.32-1.fc41 updates\n\nObsoleting packages\nopenssl.x86_64 2-1 updates\n"
         run = Replay({RPM: (0, INSTALLED), "dnf5 -q --setopt metadata_expire=3600 check-update": (100, text)})
         assert plan(run).changes == [Change("bash", "x86_64", "5.1.8-6.el9", "5.2.32-1.fc41", "updates")]
+
+    @pytest.mark.parametrize("program", ["dnf", "dnf5"])
+    def test_what_belongs_to_a_command_comes_behind_it(self, programs: set[str], program: str) -> None:
+        programs ^= {"dnf", program}
+        run = Replay({RPM: (0, INSTALLED), program: (0, "")})
+        plan(run, security_only=True)
+        # dnf5 does not take the other order.
+        assert f"{program} -q check-update --security" in run.asked
 
     @pytest.mark.parametrize(
         ("options", "updated"),
@@ -229,8 +237,35 @@ class TestZypper:
 
     def test_nothing_to_do(self) -> None:
         run = Replay({"zypper": (0, "No updates found.\n")})
-        assert Zypper(OPTIONS, run).plan() == Plan([], [], [])
+        assert Zypper(OPTIONS, run).plan() == Plan([], [], [], [])
         assert Zypper(OPTIONS, run).held() == []
+
+    def test_a_repository_that_was_skipped_is_a_remark(self) -> None:
+        def run(command: list[str], **dummy: object) -> tuple[int, str, str]:
+            return 106, ZYPPER, "Warning: Skipping repository 'Extra'\nbecause of the above error.\n"
+
+        plan = Zypper(OPTIONS, run).plan()
+        assert [change.name for change in plan.changes] == ["openssl", "bash"]
+        assert plan.remarks == [
+            "zypper has skipped a repository: Warning: Skipping repository 'Extra' because of the above error."
+        ]
+
+    def test_another_failure_is_told(self) -> None:
+        def run(command: list[str], **dummy: object) -> tuple[int, str, str]:
+            return 7, "", "System management is locked by the application with pid 1 (zypper).\n"
+
+        with pytest.raises(UpdateError, match=r"^zypper list-updates ended with 7: System management is locked"):
+            Zypper(OPTIONS, run).plan()
+
+    def test_it_waits_for_who_has_the_lock(self) -> None:
+        seen: list[dict[str, str]] = []
+
+        def run(command: list[str], environ_update: dict[str, str], **dummy: object) -> tuple[int, str, str]:
+            seen.append(environ_update)
+            return 0, "No updates found.\n", ""
+
+        Zypper({**OPTIONS, "lock_timeout": 33.9}, run).plan()
+        assert [environment["ZYPP_LOCK_TIMEOUT"] for environment in seen] == ["33"]
 
     def test_progress(self) -> None:
         manager = Zypper(OPTIONS, Replay({}))

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+import typing as t
 from pathlib import Path
 
 import pytest
@@ -94,6 +96,67 @@ class TestFiles:
     def test_nothing_is_written_through_a_link(self, workspace: Workspace, tmp_path: Path) -> None:
         (tmp_path / "theirs").write_text("theirs", encoding="ascii")
         os.symlink(tmp_path / "theirs", workspace.file("a"))
-        with pytest.raises(OSError, match="symbolic links"):
+        with pytest.raises(UpdateError, match=r"symbolic links$"):
             workspace.write_text("a", "ours")
         assert (tmp_path / "theirs").read_text(encoding="ascii") == "theirs"
+
+
+ADVICE = [
+    (errno.ENOSPC, "No space left on device: make space there"),
+    (errno.EROFS, "Read-only file system: have its filesystem mounted so that it can be written to"),
+    (errno.EIO, "Input/output error"),
+]
+
+
+@pytest.mark.parametrize(("number", "reason"), ADVICE)
+class TestDisk:
+    """One that does not take what is to be written."""
+
+    @staticmethod
+    def spoil(monkeypatch: pytest.MonkeyPatch, number: int, *names: str) -> None:
+        def fail(*dummy: object, **dummy_options: object) -> t.NoReturn:
+            raise OSError(number, os.strerror(number))
+
+        for name in names:
+            monkeypatch.setattr(os, name, fail)
+
+    def test_what_cannot_be_written_is_told_with_the_reason(
+        self, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, number: int, reason: str
+    ) -> None:
+        workspace.write("one.json", {"a": 1})
+        with monkeypatch.context() as patch:
+            self.spoil(patch, number, "open", "unlink")
+            for name, do in {
+                "a": lambda: workspace.write_text("a", "b"),
+                "one.json.new": lambda: workspace.write("one.json", {}),
+                "one.json": lambda: workspace.delete("one.json"),
+            }.items():
+                with pytest.raises(UpdateError) as caught:
+                    do()
+                assert str(caught.value) == f"cannot write to {workspace.file(name)}: {reason}"
+        assert workspace.read("one.json") == {"a": 1}
+
+    def test_a_folder_that_cannot_be_made_as_well(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, reason: str
+    ) -> None:
+        path = tmp_path / "other"
+        self.spoil(monkeypatch, number, "mkdir")
+        with pytest.raises(UpdateError) as caught:
+            Workspace(str(path)).make()
+        assert str(caught.value) == f"cannot make the folder {path}: {reason}"
+
+    def test_what_was_written_in_part_does_not_stay(
+        self, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, number: int, reason: str
+    ) -> None:
+        self.spoil(monkeypatch, number, "rename")
+        with pytest.raises(UpdateError, match=reason):
+            workspace.write("one.json", {})
+        assert os.listdir(workspace.path) == []
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full is not here")
+def test_a_disk_that_is_full_only_once_it_is_written_to(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workspace, "file", lambda dummy_name: "/dev/full")
+    with pytest.raises(UpdateError) as caught:
+        workspace.write_text("a", "b")
+    assert str(caught.value) == "cannot write to /dev/full: No space left on device: make space there"
