@@ -6,7 +6,7 @@
 # test.sh newest|all: all tests on the newest ansible-core that $PYTHON can have, or on every core that a Python of this
 # machine can have. The unit tests of what runs on the hosts, and the integration tests of listing, ending and removing
 # jobs, are run with the first of these alone: that has little to do with the version of ansible-core. Cores that lie
-# between the first and the last of these have only those integration tests that are whole plays. What this leaves out is
+# between the first and the last of these have only the integration tests that are whole plays. What this leaves out is
 # named at the end, with the reason.
 #
 #   SKIP   names of environments to leave out, like "3.11-2.19"
