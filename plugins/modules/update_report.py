@@ -34,10 +34,10 @@ options:
         those that have no such fact.
       - The keys are C(state) (V(ok), V(warning), V(not_touched) where the roll-out was stopped before the turn of the
         host, V(failed), V(unreachable), V(running)), C(msg), C(phase) (where it failed), C(reached) (the last of
-        V(preflight), V(update), V(reboot) and V(verify) that it came through, or V(stop)), C(started_at), C(ended_at), C(seconds)
-        (a dict of phases), C(manager), C(changed), C(packages), C(planned), C(kept_back), C(held),
-        C(excluded), C(failed_packages), C(log_tail), C(conffiles), C(warnings), C(kernel), C(reboot), C(health) and
-        C(snapshot). Times are UTC in ISO 8601. Any of them may be missing.
+        V(preflight), V(update), V(reboot) and V(verify) that it came through, or V(stop)), C(started_at),
+        C(ended_at), C(seconds) (a dict of phases), C(manager), C(changed), C(packages), C(planned), C(kept_back),
+        C(held), C(excluded), C(failed_packages), C(log_tail), C(conffiles), C(warnings), C(kernel), C(reboot),
+        C(health) and C(snapshot). Times are UTC in ISO 8601. Any of them may be missing.
       - Each of C(packages), and of C(planned) in check mode, has C(name), C(arch), C(old) (V(null) if it was newly
         installed), C(new) (V(null) if it was removed) and C(origin). Each of C(kept_back) has C(name), C(old) and
         C(new), each of C(failed_packages) C(name) and C(state).
