@@ -342,7 +342,9 @@ def test_reboot_always(updates: Updates, table: Table) -> None:
     updates.hide_kernel(unknown)
     boots = updates.boots()
     with Probe(updates.hosts) as probe:
-        outcome = updates.play(reboot="always", reboot_serial=1)
+        # One that is no container any more has a root filesystem of which nobody can tell whether it is encrypted.
+        encrypted = updates.by_host(False, **{unknown.name: True})
+        outcome = updates.play(reboot="always", reboot_serial=1, reboot_encrypted=encrypted)
     assert outcome.rc == 0, outcome.output
     assert _rebooted(updates, boots) == updates.hosts
     assert probe.most_down_at_once() == 1
