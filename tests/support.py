@@ -158,7 +158,7 @@ class Run:
     def stop(self) -> None:
         """Make sure that nothing of the run is left; its background jobs are none of its own."""
         if self.is_running:
-            self._process.kill()
+            self.kill()
         self._process.wait()
         for reader in self._readers:
             reader.join(10)

@@ -20,6 +20,9 @@ NAMES = ("one", "two", "three", "four", "five")
 # Runs until it is let go. It says its name first: the module reads what comes at the end less reliably (it looks once a
 # second, and what is printed between its last look and the end is lost).
 JOB = "echo {name}; until [ -e /run/go ] || [ -e /run/go-{name} ]; do sleep 0.1; done"
+# What belongs to a run of Ansible or to a job, by its command line: sessions of sshd (the one that listens has a path),
+# what they run, and jobs. What else is Python belongs to a batch. The brackets keep pkill from finding its own shell.
+STRAY = "^sshd: [^/]|^(/bin/)?sh -c |[a]sync_wrapper.py|[/]run/go|[/]srv/"
 # Long enough for a busy machine; every row has its own, shorter limits where a time matters.
 LIMIT = 120.0
 
@@ -41,13 +44,14 @@ class Scene:
         self._sandbox = Sandbox(folder, Path(__file__).parent / "playbooks", fleet.inventory)
 
     def sweep(self) -> None:
-        """Leave no job and no trace of one on any host."""
+        """Leave no connection, no job and no trace of one on any host."""
+        self.disconnect()
         for host in self.hosts:
             if not host.is_on():
                 host.power_on()
                 host.wait_until_up()
-            # The brackets keep pkill from finding this shell. What else is Python belongs to a batch.
-            host.shell("pkill -KILL -f '[a]sync_wrapper.py|[/]run/go|[/]srv/' || true; pkill -KILL -x python3 || true")
+            # What a session has just been asked to start is not Python yet, so this goes on until nothing is left.
+            host.shell(f"while pkill -KILL -f '{STRAY}' || pkill -KILL -x python3; do :; done")
             host.shell("rm -rf /root/.ansible_async /home/*/.ansible_async /srv/* /run/go*")
 
     def close(self) -> None:
