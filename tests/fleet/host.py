@@ -214,7 +214,7 @@ class Host:
         return self.run("sh", "-euc", script)
 
     def pids(self, *inner: int) -> list[int]:
-        """The processes with these numbers inside the host, by their numbers outside of it."""
+        """The processes with these numbers inside the host that still live, by their numbers outside of it."""
         namespace = os.readlink(f"/proc/{self._init()}/ns/pid")
         found = {}
         for pid, dummy in processes():
@@ -223,7 +223,7 @@ class Host:
                     lines = Path(f"/proc/{pid}/status").read_text("utf-8", "replace").splitlines()
                     numbers = next(line for line in lines if line.startswith("NSpid:")).split()
                     found[int(numbers[-1])] = pid
-        return [found[number] for number in inner]
+        return [found[number] for number in inner if number in found]
 
     def __repr__(self) -> str:
         return f"<Host {self.name}>"
