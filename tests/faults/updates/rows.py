@@ -105,6 +105,14 @@ ROWS = {
         "failed with both reasons, and its snapshot does not count as rolled back; the others are in the report",
     ),
     "canary": ("a canary whose service does not start any more", "failed; no package changed on any other host"),
+    "canaries reboot": (
+        "two canaries that reboot one after the other; the first one is not healthy after that",
+        "failed; the second one is not rebooted, and that is in its warning; no package changed on any other host",
+    ),
+    "twice": (
+        "a playbook with two roll-outs, each to one of three hosts; the first one is a canary",
+        "a report of each; each host is updated and rebooted once",
+    ),
     "threshold 0": ("one host of three switched off, max_fail_percentage: 0", "nothing changed on any host"),
     "threshold 50": (
         "the same with max_fail_percentage: 50",

@@ -284,7 +284,7 @@ def _rebooted(updates: Updates, boots: dict[str, str]) -> list[Host]:
     """The hosts that have booted since; the report says the same."""
     report = updates.report()
     hosts = [host for host in updates.hosts if updates.boot(host) != boots[host.name]]
-    assert [host for host in updates.hosts if report[host.name]["reboot"]["done"]] == hosts
+    assert [host for host in updates.hosts if report[host.name].get("reboot", {}).get("done")] == hosts
     return hosts
 
 
@@ -438,6 +438,42 @@ def test_canary(updates: Updates, table: Table) -> None:
         assert report[host.name]["state"] == "not_touched"
         assert updates.installed(host) == before[host.name]
     table.row("canary", f"{report[canary.name]['msg']}; the others: not_touched")
+
+
+def test_canaries_reboot_one_after_the_other(updates: Updates, table: Table) -> None:
+    first, second, other = updates.hosts
+    before, boots = updates.installed(other), updates.boots()
+    updates.publish("ij-plain")
+    first.run("touch", "/run/ij-first-boot")
+    commands = updates.by_host([], **{first.name: ["test -e /run/ij-first-boot"]})
+    outcome = updates.play(canary=[first.name, second.name], reboot="always", check_commands=commands)
+    assert outcome.rc != 0
+    assert _rebooted(updates, boots) == [first]
+    report = updates.report()
+    assert report[first.name]["state"] == "failed"
+    assert report[second.name]["state"] == "warning"
+    assert report[other.name]["state"] == "not_touched"
+    assert updates.installed(other) == before
+    table.row("canaries reboot", f"{report[first.name]['msg']}; the second one: {report[second.name]['msg']}")
+
+
+def test_two_roll_outs_in_one_run(updates: Updates, table: Table) -> None:
+    one, two, untouched = updates.hosts
+    before = {host.name: updates.installed(host) for host in updates.hosts}
+    boots = updates.boots()
+    updates.publish("ij-plain")
+    outcome = updates.play(playbook="twice", target=None, reboot="always", canary=[one.name])
+    assert outcome.rc == 0, outcome.output
+    assert [host for host in updates.hosts if updates.boot(host) != boots[host.name]] == [one, two]
+    truth = [difference(before[host.name], updates.installed(host)) for host in updates.hosts]
+    assert truth == [updated("ij-plain"), updated("ij-plain"), []]
+    reports = [json.loads(path.read_text(encoding="utf-8"))["hosts"] for path in updates.reports.glob("update-*.json")]
+    hosts = sorted([host["host"] for host in report] for report in reports)
+    assert hosts == [[one.name], [two.name]]
+    assert untouched.name not in outcome.stdout
+    ends = [result for dummy, task, result in outcome.results if task == "See what it has done"]
+    assert len(ends) == 2
+    table.row("twice", f"{len(reports)} reports, of a host each; each was updated and rebooted once")
 
 
 @pytest.mark.parametrize("percentage", [0, 50])

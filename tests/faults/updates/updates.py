@@ -120,7 +120,7 @@ class Updates:
     def start_play(self, *arguments: str, playbook: str = "update", **variables: t.Any) -> Run:
         """Start a playbook, with variables of the role without their prefix.
 
-        target: a pattern of hosts, all of the fleet.
+        target: a pattern of hosts, all of the fleet; None for what the playbook says.
         """
         given = {
             "min_free_mb_root": 0,
@@ -136,7 +136,9 @@ class Updates:
         }
         target = given.pop("target", "fleet")
         prefixed = {f"parallel_update_{name}": value for name, value in given.items()}
-        return self._sandbox.start_playbook(playbook, *arguments, target=target, **prefixed)
+        if target is not None:
+            prefixed["target"] = target
+        return self._sandbox.start_playbook(playbook, *arguments, **prefixed)
 
     def play(self, *arguments: str, playbook: str = "update", **variables: t.Any) -> Outcome:
         """The same, and wait for its end."""
