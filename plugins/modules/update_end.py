@@ -23,6 +23,12 @@ options:
       - How long to wait for an update that has not ended, in seconds. It goes on in any case.
     type: float
     default: 30
+  reported:
+    description:
+      - Whether what this tells is in a report. From then on it counts as told, see RV(reported); until then, the next
+        update tells of both. Where nothing has changed, there is nothing to be reported.
+    type: bool
+    default: false
 attributes:
   async:
     description: Can be used with the C(async) keyword.
@@ -39,8 +45,7 @@ attributes:
     description: Changes nothing when it is run again.
     support: full
     details:
-      - It tells the same of the last update each time, until the host boots or another update begins. Where nobody has
-        asked, the next update tells of both.
+      - It tells the same of the last update each time, until the host boots or another update begins.
   platform:
     description: The systems it can be used on.
     support: full
@@ -59,6 +64,10 @@ EXAMPLES = r"""
 - name: Show the packages
   ansible.builtin.debug:
     msg: "{{ updated.packages | map(attribute='name') }}"
+
+- name: Have the next update not tell of them again
+  inflight.jobs.update_end:
+    reported: true
 """
 
 RETURN = r"""
@@ -69,6 +78,10 @@ changed:
 running:
   description: Whether the update has not ended yet. Then nothing else is told.
   returned: success
+  type: bool
+reported:
+  description: Whether the module was told before that this is in a report, so that it is no news.
+  returned: when the update has ended
   type: bool
 packages:
   description: The packages that have changed, sorted by name. RV(packages[].old) is null for a new package,
@@ -137,14 +150,17 @@ from ansible_collections.inflight.jobs.plugins.module_utils._update import endin
 from ansible_collections.inflight.jobs.plugins.module_utils._update.packages import UpdateError
 from ansible_collections.inflight.jobs.plugins.module_utils._update.workspace import (
     BEGUN,
-    COLLECTED,
     OUTCOME,
+    REPORTED,
     Workspace,
 )
 
 _KILLED = "the process that looked after the update was killed; what it left was put back now"
 
-ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {"wait": {"type": "float", "default": 30}}
+ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
+    "wait": {"type": "float", "default": 30},
+    "reported": {"type": "bool", "default": False},
+}
 
 
 def main() -> None:
@@ -163,13 +179,15 @@ def main() -> None:
     outcome = workspace.read(OUTCOME)
     if outcome is None and module.check_mode:
         module.exit_json(changed=False, running=False, msg="the update was killed before it had ended")
-    found: dict[str, t.Any] = {}
+    found: dict[str, t.Any] = {"reported": workspace.has(REPORTED)}
     try:
         if outcome is None:
             outcome = ending.finish(workspace, module.run_command, _KILLED)
-        found = ending.told(workspace, outcome)
-        if not module.check_mode:
-            workspace.write(COLLECTED, {})
+        found.update(ending.told(workspace, outcome))
+        # What people change by hand from now on is none of an update that has changed nothing.
+        is_told = module.params["reported"] or not (found["packages"] or found["failed_packages"])
+        if is_told and not module.check_mode:
+            workspace.write(REPORTED, {})
     except UpdateError as ex:
         module.fail_json(msg=str(ex), **found)
     number = len(found["packages"])

@@ -46,6 +46,8 @@ def after_update(before: Registered, registered: Registered) -> Result:
     """
     result = {**before, "reached": "update"}
     waited, end = _of(registered, "jobs"), _of(registered, "end")
+    if end.get("reported"):
+        end = {}  # of an earlier update: this one has not begun
     jobs = [job for job in waited.get("jobs") or () if isinstance(job, Mapping)]
     plan = _result_of(jobs[0]) if jobs else {}
     # In check mode, what would be done; else this is told by what was done.

@@ -28,11 +28,15 @@ CONFIG, LAST, PINS = "apt.conf", "last.conf", "preferences"
 # The first two once more, for the engine that chooses security updates.
 ENGINE_CONFIG, ENGINE_LAST = "engine.conf", "engine-last.conf"
 
+# Options that name folders: of lists of packages, and of packages.
+LISTS, ARCHIVES = "Dir::State::Lists", "Dir::Cache::Archives"
+
 # Of the host.
 _ETC = "/etc/apt"
 _ARCHIVES = "/var/cache/apt/archives"
 # Some hosts note when lists were fetched; on the others, a list that is new changes its folder.
-_STAMPS = ("/var/lib/apt/periodic/update-success-stamp", "/var/lib/apt/lists")
+_LISTS = "/var/lib/apt/lists"
+_STAMPS = ("/var/lib/apt/periodic/update-success-stamp", _LISTS)
 # Has files with a number for a name when dpkg was killed. apt-get does nothing as long as they are there.
 _JOURNAL = "/var/lib/dpkg/updates"
 
@@ -46,6 +50,8 @@ _KEPT = (
     "The following upgrades have been deferred due to phasing:",
 )
 _DOWNGRADED = ("The following packages will be DOWNGRADED:",)
+# Options of the host by which apt-get would write its lists in another form: with versions, or as apt does.
+_PLAIN = ("-o", "APT::Get::Show-Versions=false", "-o", "APT::Output-Version=0")
 _CANDIDATE = re.compile(r"^(\S+):$|^  (Installed|Candidate): (\S+)$", re.MULTILINE)
 _ENGINE_LIST = re.compile(r"^Packages that will be upgraded:(.*)$", re.MULTILINE)
 _ENGINE_FOUND_NONE = "No packages found that can be upgraded unattended"
@@ -80,7 +86,7 @@ class Apt:
         self._options = options
         self._run = run
         self._workspace = workspace
-        self._lists = ""
+        self._aside: dict[str, str] = {}
         self._present: dict[str, Package] = {}
         self.environment = {
             "APT_CONFIG": workspace.file(CONFIG),
@@ -108,20 +114,21 @@ class Apt:
             raise UpdateError(_ended(argv, code, output, complaints))
         return output
 
-    def configure(self, pins: str = "", lists: str = "") -> None:
+    def configure(self, pins: str = "", aside: t.Mapping[str, str] | None = None) -> None:
         """Write the configuration that all programs of this update read, those of core's module included.
 
         apt reads it after all files of /etc/apt, so that they cannot undo it, and nothing of it has to be undone.
 
         :param pins: preferences that come before those of the host.
-        :param lists: a folder to keep lists of packages in, in place of that of the host, which takes no notice then.
+        :param aside: folders to be used in place of those of the host, by the options of apt that name them. Of lists
+            that are elsewhere the host takes no notice.
         """
-        self._lists = lists or self._lists
+        self._aside.update(aside or {})
         main = os.path.join(_ETC, "apt.conf")
         last = [f'#include "{main}";'] if os.path.exists(main) else []
         last.append(f'DPkg::Lock::Timeout "{int(self._options["lock_timeout"])}";')
-        if self._lists:
-            last.append(f'Dir::State::Lists "{self._lists}";')
+        last.extend(f'{option} "{path}";' for option, path in self._aside.items())
+        if LISTS in self._aside:
             last.extend(f"#clear APT::Update::{hook};" for hook in _HOOKS)
         if pins:
             parts = self._preferences_of_the_host()
@@ -186,7 +193,7 @@ class Apt:
 
     def refresh(self, valid_time: float, wait: float) -> None:
         """Fetch the lists of packages, unless they are younger than so many seconds."""
-        if not self._lists and not self.is_outdated(valid_time):
+        if LISTS not in self._aside and not self.is_outdated(valid_time):
             return
         argv = ("apt-get", "update", "-q", "-o", "APT::Update::Error-Mode=any")
         code, output, complaints = self._once_unlocked(wait, *argv)
@@ -194,8 +201,8 @@ class Apt:
             raise UpdateError(_ended(argv, code, output, complaints))
 
     def is_outdated(self, valid_time: float) -> bool:
-        """Whether the lists of packages of the host are older than so many seconds."""
-        return time.time() - _lists_fetched_at() >= valid_time
+        """Whether the host has no lists of packages, or they are older than so many seconds, or from the future."""
+        return not 0 <= time.time() - _lists_fetched_at() < valid_time or not _has_lists()
 
     def _once_unlocked(self, wait: float, *argv: str, **environment: str) -> tuple[int, str, str]:
         """Run a program that does not wait for a lock by itself.
@@ -326,7 +333,7 @@ class Apt:
 
     def _simulate(self, *command: str) -> _Simulation:
         # Without that it would only say that it must not put any back to an older version, and not which.
-        argv = ("apt-get", *command, "-q", "--simulate", "--assume-yes", "--allow-downgrades")
+        argv = ("apt-get", *command, "-q", "--simulate", "--assume-yes", "--allow-downgrades", *_PLAIN)
         output = self._said_by(*argv)
         installed = _INSTALL.findall(output)
         changes = [
@@ -480,6 +487,14 @@ def _has_journal() -> bool:
 
 def _lists_fetched_at() -> float:
     return next((os.stat(path).st_mtime for path in _STAMPS if os.path.exists(path)), 0.0)
+
+
+def _has_lists() -> bool:
+    try:
+        # They may be compressed.
+        return any("_Packages" in name for name in os.listdir(_LISTS))
+    except OSError:
+        return False
 
 
 def _fetched(changes: t.Iterable[Change]) -> int:

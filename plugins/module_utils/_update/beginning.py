@@ -16,19 +16,19 @@ import typing as t
 
 from ansible_collections.inflight.jobs.plugins.module_utils import _host_lock, _output, _processes
 from ansible_collections.inflight.jobs.plugins.module_utils._update import ending, keeper, packages, timers
-from ansible_collections.inflight.jobs.plugins.module_utils._update.apt import Apt
+from ansible_collections.inflight.jobs.plugins.module_utils._update.apt import ARCHIVES, LISTS, Apt
 from ansible_collections.inflight.jobs.plugins.module_utils._update.packages import Plan, RunCommand, UpdateError
 from ansible_collections.inflight.jobs.plugins.module_utils._update.rpm import Dnf, Zypper
 from ansible_collections.inflight.jobs.plugins.module_utils._update.workspace import (
     BEGUN,
-    COLLECTED,
     OUTCOME,
+    REPORTED,
     Workspace,
     writing,
 )
 
-# Lists of packages are too large for a tmpfs.
-_FOR_LISTS = "/var/tmp"
+# What apt fetches is too large for a tmpfs.
+_FOR_FETCHED = "/var/tmp"
 
 Options = t.Mapping[str, t.Any]
 
@@ -68,28 +68,28 @@ def _begin_alone(
 ) -> dict[str, t.Any]:
     # Nobody else is at work: whoever left these was killed before it could put them back.
     left = workspace.read(BEGUN) or {}
-    uncollected = bool(left) and not workspace.has(COLLECTED)
+    unreported = bool(left) and not workspace.has(REPORTED)
     paused = [timer for timer in left.get("timers", ()) if not workspace.has(OUTCOME)]
     active = timers.active(run)
     stopped = sorted({*active, *paused}) if options["pause_timers"] else paused
     begun: dict[str, t.Any] = {"manager": options["manager"], "timers": stopped, "status_file": batch.status_file}
-    workspace.delete(OUTCOME, COLLECTED)
+    workspace.delete(OUTCOME, REPORTED)
     manager = manager_of(options, run, workspace)
     try:
         # Before they are stopped: whoever comes after us knows of them even if we are killed in between.
-        workspace.write(BEGUN, {**(left if uncollected else {}), **begun})
+        workspace.write(BEGUN, {**(left if unreported else {}), **begun})
         if options["pause_timers"]:
             timers.pause(run, active)
         plan, repaired, began = _prepare(options, manager)
-        if uncollected and left.get("manager") == options["manager"] and "before" in left:
-            # What an update did that nobody asked for the outcome of is reported with this one.
+        if unreported and left.get("manager") == options["manager"] and "before" in left:
+            # What an update did that is in no report yet is reported with this one.
             began["before"], began["beside"] = left["before"], left.get("beside", {})
         workspace.write(BEGUN, {**begun, **began})
         follower = ending.follower(workspace, manager, plan)
         keeper.leave(batch, lock, lambda: ending.finish(workspace, run), follower, workspace)
     except BaseException:
-        if uncollected:
-            # What was not asked for before can still be.
+        if unreported:
+            # What is in no report yet can still be asked for.
             ending.finish(workspace, run)
         else:
             # Neither is to hide the reason.
@@ -106,21 +106,25 @@ def look(options: Options, run: RunCommand) -> dict[str, t.Any]:
 
     :raises UpdateError: when that cannot be told.
     """
-    with writing(_FOR_LISTS):
-        folder = tempfile.mkdtemp(prefix="inflight.jobs.", dir=_FOR_LISTS)
+    with writing(_FOR_FETCHED):
+        folder = tempfile.mkdtemp(prefix="inflight.jobs.", dir=_FOR_FETCHED)
     try:
         manager = manager_of(options, run, Workspace(folder))
         if isinstance(manager, Apt):
-            manager.configure(lists=_lists_in(folder) if manager.is_outdated(options["cache_valid_time"]) else "")
+            # The engine that chooses security updates fetches them, whatever it is to do with them.
+            aside = {ARCHIVES: _folder_in(folder, "archives")}
+            if manager.is_outdated(options["cache_valid_time"]):
+                aside[LISTS] = _folder_in(folder, "lists")
+            manager.configure(aside=aside)
         manager.refresh(options["cache_valid_time"], options["lock_timeout"])
         return told(manager.plan(), manager.held(), [])
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _lists_in(folder: str) -> str:
-    """A folder for lists of packages, which apt's own user can write to."""
-    path = os.path.join(folder, "lists")
+def _folder_in(folder: str, name: str) -> str:
+    """A folder for what apt fetches, which its own user can write to."""
+    path = os.path.join(folder, name)
     with writing(folder):
         os.chmod(folder, 0o711)  # the files in it are 0600 all the same
         os.makedirs(os.path.join(path, "partial"))

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# The folder on a host that keeps what is known of an update until its result has been collected.
+# The folder on a host that keeps what is known of an update until a report has it.
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ PATH = "/run/inflight.jobs.update"
 
 # What an update has begun with, and what came of it.
 BEGUN, OUTCOME = "begun.json", "outcome.json"
-# Is there once the outcome was read.
-COLLECTED = "collected"
+# Is there once a report has the outcome.
+REPORTED = "reported"
 
 # What to do where a file cannot be written.
 _ADVICE = {

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.inflight.jobs.plugins.module_utils._update import beginning, keeper
-from ansible_collections.inflight.jobs.plugins.module_utils._update.workspace import BEGUN, COLLECTED, OUTCOME
+from ansible_collections.inflight.jobs.plugins.module_utils._update.workspace import BEGUN, OUTCOME, REPORTED
 from ansible_collections.inflight.jobs.plugins.modules import update_end
 
 from ..conftest import FOREVER
@@ -111,21 +111,41 @@ class TestOnAHost:
             for wait in (0, 0.2):
                 answer = run({"wait": wait})
                 assert answer == {"changed": False, "running": True, "msg": "the update has not ended: it goes on"}
-            assert not host.workspace.has(COLLECTED)
+            assert not host.workspace.has(REPORTED)
             host.debian.upgrade()
         # It waits for the end, which is near.
         assert versions(run({"wait": FOREVER})) == BOTH
 
-    def test_check_mode_tells_it_and_does_not_count_as_asked(self, run: Run, host: Update) -> None:
+    def test_check_mode_tells_it_and_notes_nothing(self, run: Run, host: Update) -> None:
         host.update(exclude=["b"])
-        assert versions(run({}, check_mode=True)) == BOTH[:1]
-        assert not host.workspace.has(COLLECTED)
+        assert versions(run({"reported": True}, check_mode=True)) == BOTH[:1]
+        assert not host.workspace.has(REPORTED)
         host.update()
         assert versions(run({})) == BOTH
 
-    def test_what_was_told_is_not_told_with_the_next_update(self, run: Run, host: Update) -> None:
+    def test_what_is_in_a_report_is_not_told_with_the_next_update(self, run: Run, host: Update) -> None:
         host.update(exclude=["b"])
+        assert not run({"reported": True})["reported"]
+        answer = run({})
+        assert answer["reported"]
+        assert versions(answer) == BOTH[:1]
+        host.update()
+        answer = run({})
+        assert not answer["reported"]
+        assert versions(answer) == BOTH[1:]
+
+    def test_what_is_in_no_report_is_told_with_the_next_update(self, run: Run, host: Update) -> None:
+        host.update(exclude=["b"])
+        assert versions(run({})) == BOTH[:1]
+        host.update()
+        assert versions(run({})) == BOTH
+
+    def test_what_people_do_after_an_update_that_did_nothing_is_not_told_with_the_next_one(
+        self, run: Run, host: Update
+    ) -> None:
+        host.update(exclude=["*"])
         run({})
+        host.debian.have(deb("a", "2.0"), deb("b", "1.0"))
         host.update()
         assert versions(run({})) == BOTH[1:]
 
@@ -143,9 +163,9 @@ class TestOnAHost:
     ) -> None:
         host.update()
         full(monkeypatch)
-        answer = run({})
+        answer = run({"reported": True})
         assert answer["failed"]
-        path = host.workspace.file(f"{COLLECTED}.new")
+        path = host.workspace.file(f"{REPORTED}.new")
         assert answer["msg"] == f"cannot write to {path}: No space left on device: make space there"
         assert versions(answer) == BOTH
 

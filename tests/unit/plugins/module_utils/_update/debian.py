@@ -212,6 +212,7 @@ def debian(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Debian:
     root = tmp_path / "root"
     monkeypatch.setattr(apt, "_ETC", str(root / "etc/apt"))
     monkeypatch.setattr(apt, "_ARCHIVES", str(root / "var/cache/apt/archives"))
+    monkeypatch.setattr(apt, "_LISTS", str(root / "var/lib/apt/lists"))
     monkeypatch.setattr(apt, "_STAMPS", (str(root / "var/lib/apt/stamp"), str(root / "var/lib/apt/lists")))
     monkeypatch.setattr(apt, "_JOURNAL", str(root / "var/lib/dpkg/updates"))
     monkeypatch.setattr(apt, "_LOCK_PAUSE", 0.05)

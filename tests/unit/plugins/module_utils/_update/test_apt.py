@@ -150,6 +150,13 @@ class TestPlan:
         debian.apt(exclude=["a"], hold=["b"], lock_timeout=7).plan()
         assert debian.settings() == before
 
+    def test_where_the_host_has_apt_show_versions(self, debian: Debian) -> None:
+        debian.put("etc/apt/apt.conf.d/50versions", 'APT::Get::Show-Versions "true";\nAPT::Output-Version "30";\n')
+        debian.have(deb("a", "1.0"), deb("b", "1.0"))
+        debian.offer(deb("a", "2.0", Depends="not-there"), deb("b", "2.0"))
+        plan = debian.apt().plan()
+        assert (names(plan), plan.kept_back) == (["b"], [Change("a", "", "1.0", "2.0")])
+
     def test_in_another_language(self, debian: Debian) -> None:
         # As where somebody logs in with it; the translations are not on every machine.
         debian.environment = {"LANGUAGE": "de", "LANG": "de_DE.UTF-8"}
@@ -402,7 +409,7 @@ class TestConfiguration:
         debian.offer(deb("a", "2.0"))
         (tmp_path / "lists/partial").mkdir(parents=True)
         manager = Apt(OPTIONS, debian.run, debian.workspace)
-        manager.configure(lists=str(tmp_path / "lists"))
+        manager.configure(aside={apt.LISTS: str(tmp_path / "lists")})
         manager.refresh(10**9, 0)
         assert names(manager.plan()) == ["a"]
         assert os.listdir(debian.root / "var/lib/apt/lists") == ["partial"]
@@ -418,7 +425,7 @@ class TestConfiguration:
         debian.put("etc/apt/apt.conf.d/15hooks", "\n".join(lines))
         (tmp_path / "lists/partial").mkdir(parents=True)
         manager = Apt(OPTIONS, debian.run, debian.workspace)
-        manager.configure(lists=str(tmp_path / "lists") if private else "")
+        manager.configure(aside={apt.LISTS: str(tmp_path / "lists")} if private else None)
         manager.refresh(0, 0)
         noted = seen.read_text(encoding="ascii").split() if seen.exists() else []
         assert sorted(noted) == ([] if private else sorted(hooks))
@@ -664,7 +671,8 @@ class TestLists:
         manager.refresh(0, 0)
         assert len(debian.asked) == asked + 1
 
-    @pytest.mark.parametrize(("age", "outdated"), [(3599, False), (3602, True)])
+    # The last one is from the future, as after a clock was put right.
+    @pytest.mark.parametrize(("age", "outdated"), [(3599, False), (3602, True), (-60, True)])
     def test_the_stamp_of_the_last_success_counts_where_there_is_one(
         self, debian: Debian, age: float, outdated: bool
     ) -> None:
@@ -674,6 +682,15 @@ class TestLists:
         moment = stamp.stat().st_mtime - age
         os.utime(stamp, (moment, moment))
         assert manager.is_outdated(3600) == outdated
+
+    def test_a_host_whose_lists_were_removed_has_old_ones(self, debian: Debian) -> None:
+        simple(debian, "a")
+        manager = debian.apt()
+        assert not manager.is_outdated(3600)
+        for path in (debian.root / "var/lib/apt/lists").glob("*_*"):
+            path.unlink()
+        # That has changed their folder just now.
+        assert manager.is_outdated(3600)
 
     def test_a_host_without_lists_has_old_ones(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(apt, "_STAMPS", ("/nowhere/at/all",))

@@ -19,7 +19,7 @@ import pytest
 from ansible_collections.inflight.jobs.plugins.module_utils import _host_lock, _output
 from ansible_collections.inflight.jobs.plugins.module_utils._update import beginning, keeper
 from ansible_collections.inflight.jobs.plugins.module_utils._update.packages import UpdateError
-from ansible_collections.inflight.jobs.plugins.module_utils._update.workspace import BEGUN, COLLECTED, OUTCOME
+from ansible_collections.inflight.jobs.plugins.module_utils._update.workspace import BEGUN, OUTCOME, REPORTED
 
 from ...conftest import FOREVER, living
 from .debian import OPTIONS, deb, debian, needs_apt, needs_root
@@ -231,7 +231,7 @@ class TestFailure:
         assert not offered.workspace.has(BEGUN)
 
 
-class TestUncollected:
+class TestUnreported:
     @pytest.fixture
     def once(self, offered: Update) -> Update:
         """An update of a to 2.0, and another one of it that is offered then."""
@@ -240,12 +240,12 @@ class TestUncollected:
         offered.debian.offer(deb("a", "3.0"), deb("b", "2.0"), build=True)
         return offered
 
-    def test_what_nobody_asked_for_is_told_with_the_next_update(self, once: Update) -> None:
+    def test_what_is_in_no_report_is_told_with_the_next_update(self, once: Update) -> None:
         once.update(cache_valid_time=0)
         assert once.versions() == [("a", "1.0", "3.0"), ("b", "1.0", "2.0")]
 
-    def test_what_was_asked_for_is_not_told_again(self, once: Update) -> None:
-        once.collect()
+    def test_what_is_in_a_report_is_not_told_again(self, once: Update) -> None:
+        once.report()
         once.update(cache_valid_time=0)
         assert once.versions() == [("a", "2.0", "3.0"), ("b", "1.0", "2.0")]
 
@@ -304,7 +304,7 @@ class TestKilled:
     def test_timers_that_were_started_are_not_started_by_the_next_update(self, killed: Update) -> None:
         killed.update()
         asked = len(killed.systemctl())
-        killed.collect()
+        killed.report()
         killed.update()
         assert len(killed.systemctl()) == asked
 
@@ -348,6 +348,22 @@ class TestLook:
         assert keeper.has_gone(offered.workspace, FOREVER)
         assert offered.outcome()["packages"] == looked["planned"]
 
+    def test_what_the_engine_fetches_is_not_kept(self, offered: Update) -> None:
+        offered.debian.apt()
+        kept = []
+
+        def run(command: list[str], environ_update: dict[str, str], **options: t.Any) -> tuple[int, str, str]:
+            if command[0] != "unattended-upgrade":
+                return offered.debian.run(command, environ_update, **options)
+            asked = ["apt-config", "dump", "--format=%v", "Dir::Cache::Archives"]
+            kept.append(offered.debian.run(asked, environ_update, **options)[1].strip())
+            return 0, "No packages found that can be upgraded unattended", ""
+
+        beginning.look({**OPTIONS, "security_only": True}, run)
+        assert kept
+        assert all(path.startswith("/var/tmp/inflight.jobs.") for path in kept)
+        assert not any(os.path.exists(path) for path in kept)
+
     @pytest.mark.parametrize("name", ["mkdtemp", "makedirs"])
     def test_a_full_folder_is_told(self, offered: Update, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         def full(*dummy: object, **dummy_options: object) -> t.NoReturn:
@@ -377,4 +393,4 @@ def test_what_is_kept_can_be_read_by_the_next_version(offered: Update) -> None:
     assert sorted(begun) == sorted(
         ["manager", "timers", "status_file", "began_at", "before", "held", "beside", "logs", "plan", "remarks"]
     )
-    assert not offered.workspace.has(COLLECTED)
+    assert not offered.workspace.has(REPORTED)

@@ -23,7 +23,7 @@ from ansible_collections.inflight.jobs.plugins.module_utils._batch_folder import
 from ansible_collections.inflight.jobs.plugins.module_utils._jobs import JobDirectory
 from ansible_collections.inflight.jobs.plugins.module_utils._update import apt, beginning, ending, keeper, packages
 from ansible_collections.inflight.jobs.plugins.module_utils._update.packages import UpdateError
-from ansible_collections.inflight.jobs.plugins.module_utils._update.workspace import COLLECTED, OUTCOME
+from ansible_collections.inflight.jobs.plugins.module_utils._update.workspace import OUTCOME, REPORTED
 
 from ...conftest import FOREVER, NUMBER, exit_code, fork, made_folder, supervised
 from .debian import OPTIONS, Debian
@@ -114,9 +114,9 @@ class Update:
         assert outcome is not None
         return ending.told(self.workspace, outcome)
 
-    def collect(self) -> Told:
-        """The same, and note that it was asked for."""
-        self.workspace.write(COLLECTED, {})
+    def report(self) -> Told:
+        """The same, and note that a report has it."""
+        self.workspace.write(REPORTED, {})
         return self.outcome()
 
     def versions(self) -> list[tuple[str, str | None, str | None]]:
