@@ -41,7 +41,7 @@ options:
     default: as_no
   encrypted:
     description:
-      - Whether to reboot a host whose root filesystem waits for a passphrase then.
+      - Whether to reboot a host that waits for a passphrase then.
     type: bool
     default: false
   controller:
