@@ -23,7 +23,8 @@ options:
   manager:
     description:
       - The package manager of the host.
-      - V(auto) takes the first that is there of C(apt-get), C(dnf5) or C(dnf), and C(zypper).
+      - V(auto) takes the first that is there of C(apt-get), C(dnf5) or C(dnf), and C(zypper). Where dpkg knows of no
+        package, C(apt-get) is only a tool on a system with other packages, and does not count.
     type: str
     choices: [auto, apt, dnf, zypper]
     default: auto
@@ -68,8 +69,8 @@ attributes:
     support: full
     platforms: posix
 notes:
-  - Needs Python 3.8 or newer on the host and nothing else. It uses C(needrestart), C(findmnt), C(lsblk), C(clevis) and
-    C(busctl) where they are there.
+  - Needs Python 3.8 or newer on the host and nothing else. It uses C(needrestart), C(findmnt), C(lsblk), C(clevis),
+    C(cryptsetup) and C(busctl) where they are there.
   - The sources for a reboot are the file C(/run/reboot-required), or C(/run/reboot-needed) of SUSE; the kernel that
     runs, against the installed ones of its kind; C(needrestart -b -k); and with dnf C(dnf needs-restarting -r).
   - Which kernel the boot loader takes is not known. Where an administrator has pinned an older one, a newer installed
@@ -154,13 +155,17 @@ reboot:
       type: dict
       sample: {reboot_required: unknown, kernel: "yes", needrestart: "yes"}
 encrypted_root:
-  description: Whether the root filesystem waits for a passphrase when the host boots.
+  description:
+    - Whether the host waits for a passphrase when it boots, for its root filesystem, for the kernels in C(/boot), or
+      for another device of C(/etc/crypttab).
   returned: success
   type: dict
   contains:
     encrypted:
       description:
-        - Whether something below the root filesystem is encrypted by dm-crypt.
+        - Whether something below the root filesystem is encrypted by dm-crypt, or boot waits for a passphrase for
+          something else. That is C(/boot) with the kernels on an encrypted device, where the boot loader asks, or
+          another device of C(/etc/crypttab) that has neither V(nofail) nor V(noauto) and does not unlock itself.
         - True as well when that is not known, as on a host without C(findmnt), or one whose root filesystem is on no
           block device, such as ZFS. RV(encrypted_root.msg) tells why. Always false in a container.
       type: bool
@@ -169,6 +174,9 @@ encrypted_root:
       description:
         - Whether all of it is unlocked without a person, by a key file, the TPM or clevis. False when nothing is
           encrypted. That somebody can unlock it by SSH does not count, nor does a FIDO2 token, which must be touched.
+        - In doubt it is false. A key file of the root filesystem must be one that goes into the initramfs. The TPM
+          counts where it wants no PIN and is bound to no PCR but 7, as an update may change what is measured into the
+          others.
       type: bool
       sample: false
     msg:
@@ -208,7 +216,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.inflight.jobs.plugins.module_utils._processes import boot_id
-from ansible_collections.inflight.jobs.plugins.module_utils._update import ground
+from ansible_collections.inflight.jobs.plugins.module_utils._update import encryption, ground
 from ansible_collections.inflight.jobs.plugins.module_utils._update.need import NO, UNKNOWN, YES, Kernel, Need
 
 ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
@@ -216,6 +224,7 @@ ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
     "min_free_mb": {"type": "dict", "default": {}},
 }
 
+DPKG_STATUS = "/var/lib/dpkg/status"
 PROGRAMS = {"apt": ("apt-get",), "dnf": ("dnf5", "dnf"), "zypper": ("zypper",)}
 
 _SENTENCES = {
@@ -229,18 +238,28 @@ class OptionError(Exception):
     """Something that was asked for cannot be done here."""
 
 
-def manager_of(wanted: str, find: t.Callable[[str], str | None]) -> str:
+def manager_of(wanted: str, find: t.Callable[[str], str | None], status: str = DPKG_STATUS) -> str:
     """The package manager of the host.
 
     :param find: where a program is; None when it is not there.
+    :param status: the file in which dpkg has its packages.
     :raises OptionError: when there is none, or not that one.
     """
     for manager, programs in PROGRAMS.items():
-        if wanted in ("auto", manager) and any(find(program) for program in programs):
+        if wanted not in ("auto", manager) or not any(find(program) for program in programs):
+            continue
+        if wanted == manager or manager != "apt" or _has_content(status):
             return manager
     if wanted == "auto":
         raise OptionError("this host has none of apt-get, dnf5, dnf and zypper: no other package manager is known")
     raise OptionError(f"manager is {wanted}, and this host has no {' or '.join(PROGRAMS[wanted])}: set it to auto")
+
+
+def _has_content(path: str) -> bool:
+    try:
+        return os.path.getsize(path) > 0
+    except OSError:
+        return False
 
 
 def megabytes_of(given: t.Mapping[str, t.Any]) -> dict[str, int]:
@@ -287,7 +306,7 @@ def result_of(
         "problems": problems,
         "unfinished": packages.unfinished,
         "reboot": reboot,
-        "encrypted_root": ground.encrypted_root(host),
+        "encrypted_root": encryption.encrypted_root(host),
         # Whoever reboots is not to take what is not known for nobody.
         **({} if inhibitors is None else {"inhibitors": inhibitors}),
         "is_container": container,
