@@ -132,6 +132,19 @@ def test_who_cannot_be_told_fails_nothing_and_is_remembered_on_all_hosts(sandbox
     assert "--token=secret" in tell(sandbox, "-vv", report=REPORT, to=to, no_log=False).output
 
 
+def test_an_address_that_is_none_is_left_out_and_not_said(sandbox: BatchSandbox, listener: Listener) -> None:
+    wrong = "hooks.example.com/services/T0KEN"
+    to = [{"type": "webhook", "url": url} for url in (wrong, listener.url("/hook"))]
+    outcome = tell(sandbox, "-vv", report={**REPORT, "failed_hosts": {}}, to=to, ping_url="http://ping me/T0KEN")
+    assert outcome.rc == 0, outcome.output
+    assert "T0KEN" not in outcome.output
+    assert "2 of the addresses of webhooks and of the ping do not begin with http:// or https://" in " ".join(
+        outcome.output.split()
+    )
+    assert [path for path, dummy in listener.told] == ["/hook"]
+    assert outcome.result("Show it", "beta")["notify_failed"] is True
+
+
 @pytest.mark.parametrize(
     ("state", "rule", "told"),
     [

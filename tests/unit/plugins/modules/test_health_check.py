@@ -730,6 +730,8 @@ def test_the_database_of_rpm_is_verified(run: Run, rpm: Path, monkeypatch: pytes
         ({"urls": ["file:///etc/passwd"]}, "urls[0] is 'file:///etc/passwd': give an address that begins with http"),
         ({"urls": ["www.example.com"]}, "urls[0] is 'www.example.com': give an address"),
         ({"urls": ["http://me:a/b@host/"]}, "urls[0] is 'http://***@host/': give an address"),
+        ({"urls": ["http://me:2024#s@host/"]}, "urls[0] is 'http://***@host/': give an address"),
+        ({"urls": ["http://me:2024/s@host/"]}, "urls[0] is 'http://***@host/': give an address"),
         ({"urls": ["http://[::1/"]}, "urls[0] is 'http://[::1/': give an address"),
         ({"services": ["a", " "]}, "services[1] is empty: leave it out"),
         ({"services": ["ngin*"]}, "services[0] is 'ngin*', which is a pattern: name one unit"),
