@@ -34,6 +34,7 @@ ANSIBLE = {
         "ansible_check_mode",
         "ansible_connection",
         "ansible_failed_result",
+        "ansible_play_batch",
         "ansible_play_hosts_all",
         "groups",
         "hostvars",
@@ -239,7 +240,7 @@ def test_a_variable_of_a_task_is_not_one_that_a_user_has_for_something_else(role
     for path in task_files(role):
         for task in tasks_in(load(path)):
             handed = {name for other in included_roles(task) for name in options(other)}
-            found = set(task.get("vars", {})) - handed
+            found = set(task.get("vars", {})) - handed - {"ansible_become"}
             assert [name for name in found if not name.startswith(f"{role.name}_")] == [], path.name
             assert found & mine == set(), path.name
 
@@ -279,6 +280,21 @@ def test_every_variable_of_the_argument_spec_is_used(role: Path) -> None:
     # What only a play can heed, such as how many hosts it takes at once, stands in a playbook.
     playbooks = " ".join(path.read_text(encoding="utf-8") for path in (ROOT / "playbooks").glob("*.yml"))
     assert [name for name in options(role) if name not in used and not re.search(rf"\.{name}\b", playbooks)] == []
+
+
+def test_no_text_of_the_argument_spec_is_a_template(role: Path) -> None:
+    """Ansible has what is in braces, where somebody has no such variable."""
+    for entry in entry_points(role).values():
+        for name, option in [("", entry), *all_options(entry.get("options", {}))]:
+            assert "{{" not in str(option.get("description")), name
+
+
+def test_who_is_not_to_become_somebody_else_on_the_controller_does_not(role: Path) -> None:
+    """The variable ansible_become of a host stands before the keyword."""
+    for path in (role / "tasks").glob("*.yml"):
+        for task in tasks_in(load(path)):
+            if task.get("become") is False:
+                assert task["vars"]["ansible_become"] is False, (path, task["name"])
 
 
 def test_a_variable_that_nobody_declared_would_be_noticed() -> None:
@@ -446,9 +462,8 @@ def test_whom_parallel_update_tells_is_what_the_role_notify_takes() -> None:
 def test_the_playbook_uses_variables_and_entry_points_of_the_role_parallel_update() -> None:
     text = (ROOT / "playbooks" / "update.yml").read_text(encoding="utf-8")
     plays = yaml.safe_load(text)
-    groups = {f"parallel_update_{name}" for name in ("canary", "others", "rebooting", "staying")}
-    own = {name for part in variable_parts(plays) for name in part}
-    known = {*options(UPDATE), *own_assignments(UPDATE), *groups, *own}
+    own = {name for part in variable_parts(plays) for name in part}.union(assigned(plays))
+    known = {*options(UPDATE), *own_assignments(UPDATE), *own}
     assert set(re.findall(r"\bparallel_update_\w*[a-z]\b", text)) - known == set()
     used = {
         task["ansible.builtin.include_role"]["tasks_from"]

@@ -71,6 +71,10 @@ ROWS = {
         "all updates are collected, that of the last row too",
     ),
     # Reboots
+    "no report": (
+        "ansible-playbook killed with SIGKILL after the installation; another run, with reboot: if_changed",
+        "its report has what the first one has changed, and the host reboots",
+    ),
     "reboot never": (
         "reboot: never; needed (KSTA 2, said by a stand-in for needrestart), not needed, unknown",
         "none reboots; the report says which need it",
@@ -110,8 +114,8 @@ ROWS = {
         "failed; the second one is not rebooted, and that is in its warning; no package changed on any other host",
     ),
     "twice": (
-        "a playbook with two roll-outs, each to one of three hosts; the first one is a canary",
-        "a report of each; each host is updated and rebooted once",
+        "a playbook with two roll-outs, reboot_serial 3 and 1; in the second one, a host is not healthy after that",
+        "a report of each; each host is updated once; the other host of the second one is not rebooted",
     ),
     "threshold 0": ("one host of three switched off, max_fail_percentage: 0", "nothing changed on any host"),
     "threshold 50": (

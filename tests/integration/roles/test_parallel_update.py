@@ -57,6 +57,14 @@ def written(sandbox: BatchSandbox, hosts: dict[str, dict[str, t.Any]]) -> Path:
     return path
 
 
+def test_the_playbook_can_be_looked_at_before_it_is_run(sandbox: BatchSandbox) -> None:
+    inventory = written(sandbox, {"first": {}, "second": {}})
+    for look in ("--syntax-check", "--list-hosts", "--list-tasks"):
+        outcome = sandbox.start(["ansible-playbook", "inflight.jobs.update", look, "-i", str(inventory)]).outcome()
+        assert outcome.rc == 0, outcome.output
+        assert "WARNING" not in outcome.output
+
+
 def test_each_mistake_in_the_options_is_in_the_report_and_nothing_is_begun(sandbox: BatchSandbox) -> None:
     hosts = {f"host{number}": variables for number, (variables, dummy) in enumerate(MISTAKES)}
     outcome = check(sandbox, written(sandbox, hosts))
