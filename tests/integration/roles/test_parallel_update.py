@@ -8,6 +8,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 import typing as t
 from pathlib import Path
 
@@ -21,6 +23,7 @@ MISTAKES: list[tuple[dict[str, t.Any], str]] = [
     ({"max_fail_percentage": -1}, "parallel_update_max_fail_percentage is -1: give a part of all hosts"),
     ({"max_fail_count": 3.5}, "parallel_update_max_fail_count"),
     ({"reboot_serial": 0}, "parallel_update_reboot_serial is 0: give a number of hosts, from 1"),
+    ({"serial": "12.5%"}, "parallel_update_serial is 12.5%: give a number of hosts, from 1, or a part of them"),
     ({"canary": "alpha"}, "parallel_update_canary: give a list, such as [web1]"),
     ({"hold": "nginx"}, "parallel_update_hold: give a list, such as [web1]"),
     ({"canary": ["web9"]}, "parallel_update_canary names web9: not in the inventory"),
@@ -48,6 +51,7 @@ def written(sandbox: BatchSandbox, hosts: dict[str, dict[str, t.Any]]) -> Path:
     found = {
         host: {
             "ansible_connection": "local",
+            "ansible_python_interpreter": sys.executable,
             "ansible_async_dir": f"{sandbox.jobs}-{host}",
             **{f"parallel_update_{name}": value for name, value in variables.items()},
         }
@@ -78,6 +82,47 @@ def test_each_mistake_in_the_options_is_in_the_report_and_nothing_is_begun(sandb
         assert len(mine) == 1, (number, said)
         assert sentence in mine[0]
     assert "Traceback" not in outcome.output
+
+
+def test_a_number_of_hosts_that_makes_no_sense_ends_no_run_without_a_report(sandbox: BatchSandbox) -> None:
+    bad = {"canary": ["first"], "serial": "abc", "reboot_serial": "one", "max_fail_percentage": 100}
+    outcome = check(sandbox, written(sandbox, {"first": bad, "second": bad}))
+    assert outcome.rc != 0
+    for host in ("first", "second"):
+        assert f"fatal: [{host}]: FAILED!" in outcome.stdout
+    assert outcome.stdout.count("TASK [inflight.jobs.parallel_update : Write the report]") == 1
+    assert "Unexpected Exception" not in outcome.output
+
+
+def test_what_is_left_empty_counts_as_not_set(sandbox: BatchSandbox) -> None:
+    empty = dict.fromkeys(("pre_tasks", "post_install_tasks", "snapshot_command", "ping_url"))
+    outcome = check(sandbox, written(sandbox, {"alone": {**empty, "min_free_mb_boot": 0}}))
+    assert "NoneType" not in outcome.output
+    assert "Look for what stands in the way" in outcome.stdout
+
+
+def test_batches_are_in_the_order_of_the_inventory(sandbox: BatchSandbox) -> None:
+    hosts = ["zebra", "ant", "mole", "bee"]
+    outcome = check(sandbox, written(sandbox, {host: {"serial": "1"} for host in hosts}))
+    # A task at the end of each batch.
+    ends = outcome.stdout.split("TASK [Find those that are to be rebooted]")[1:]
+    assert [re.findall(r"^ok: \[(\w+)\]", text, re.MULTILINE)[:1] for text in ends] == [[host] for host in hosts]
+
+
+def test_a_batch_pauses_when_any_of_its_hosts_has_rebooted(sandbox: BatchSandbox) -> None:
+    result = {"state": "ok", "msg": None, "warnings": [], "reboot": {"done": "{{ inventory_hostname == 'beta' }}"}}
+    tasks: list[dict[str, t.Any]] = [
+        {"name": "Reboot", "ansible.builtin.set_fact": {"parallel_update_result": result}},
+        {
+            "name": "Verify",
+            "ansible.builtin.include_role": {"name": "inflight.jobs.parallel_update", "tasks_from": "verify"},
+            "vars": {"parallel_update_reboot_pause": 1, "parallel_update_check_failed_units": False},
+        },
+    ]
+    for hosts, paused in (("alpha", False), ("alpha,beta", True)):
+        outcome = sandbox.start_tasks(tasks, play={"hosts": hosts}).outcome()
+        assert outcome.rc == 0, outcome.output
+        assert ("Pausing for 1 seconds" in outcome.stdout) == paused
 
 
 def test_a_mistake_in_a_file_with_tasks_is_found_before_anything_is_begun(sandbox: BatchSandbox) -> None:
