@@ -60,7 +60,7 @@ ROWS = {
     "sshd": ("sshd itself restarted by a package, in mid-install", "the update is collected"),
     "job": (
         "SIGKILL of the job, and of all else on the host but the package manager, in mid-install; another run",
-        "failed; the package manager ends its work; one of the runs reports it, and everything is put back",
+        "failed; the package manager ends its work; the next run reports it, and everything is put back",
     ),
     "timeout": (
         "timeout passes in mid-install",
