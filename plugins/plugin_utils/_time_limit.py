@@ -60,7 +60,8 @@ def kill_children(traceback: types.TracebackType | None) -> None:
     """Kill the child processes that are local variables of the frames which an exception went through."""
     while traceback is not None:
         for value in list(traceback.tb_frame.f_locals.values()):
-            if isinstance(value, subprocess.Popen) and value.poll() is None:
+            # One that was interrupted while it was being started does not know its process.
+            if isinstance(value, subprocess.Popen) and getattr(value, "pid", None) and value.poll() is None:
                 value.kill()
                 value.wait()
         traceback = traceback.tb_next

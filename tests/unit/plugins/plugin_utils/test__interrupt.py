@@ -67,6 +67,15 @@ def test_a_body_that_nobody_interrupts_runs_to_its_end(handled: list[int]) -> No
     assert handled == []
 
 
+def test_a_program_that_is_just_being_started_does_not_keep_us_from_acting(monkeypatch: pytest.MonkeyPatch) -> None:
+    # On a busy machine that takes a while, in which its process is not known yet.
+    monkeypatch.setattr(subprocess.Popen, "_execute_child", lambda *dummy: interrupt(signal.SIGTERM)())
+    told: list[str] = []
+    with pytest.raises(Interrupted), before_the_end(lambda: told.append("acted")):
+        subprocess.Popen(["true"])
+    assert told == ["acted"]
+
+
 def test_an_error_in_the_body_goes_through() -> None:
     with pytest.raises(ZeroDivisionError), before_the_end(lambda: pytest.fail("acted")):
         raise ZeroDivisionError
