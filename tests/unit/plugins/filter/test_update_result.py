@@ -131,6 +131,14 @@ class TestUpdate:
         updated(looked, {**END, "remarks": ["timers do not start"]})
         assert looked == before
 
+    @pytest.mark.parametrize("state", ["running", "cancelled", "lost"])
+    def test_what_is_in_a_report_already_is_none_of_one_that_did_not_begin(self, looked: Result, state: str) -> None:
+        failed = state != "running"
+        waited = {"jobs": [{**job(), "state": state, "failed": failed, "result": None, "msg": "not begun"}]}
+        result = update_result(looked, "update", {"jobs": waited, "end": {**END, "reported": True}})
+        assert result["state"] == ("failed" if failed else "running")
+        assert (result["packages"], result["changed"]) == ([], False)
+
     def test_nothing_to_do(self, looked: Result) -> None:
         waited = {"jobs": [job(result={**PLAN, "planned": []}), job()]}
         result = update_result(looked, "update", {"jobs": waited, "end": {**END, "packages": []}})

@@ -54,6 +54,15 @@ class TestManager:
         have(programs, *there)
         assert run({})["manager"] == expected
 
+    def test_apt_without_packages_is_only_a_tool(self, tmp_path: Path) -> None:
+        status = tmp_path / "status"
+        there = {"apt-get": "/usr/bin/apt-get", "dnf": "/usr/bin/dnf"}
+        for content, expected in ((None, "dnf"), ("", "dnf"), ("Package: a\n", "apt")):
+            if content is not None:
+                status.write_text(content, encoding="ascii")
+            assert update_info.manager_of("auto", there.get, str(status)) == expected
+            assert update_info.manager_of("apt", there.get, str(status)) == "apt"
+
     def test_another_one_can_be_named(self, run: Run, programs: Path) -> None:
         have(programs, "apt-get", "dnf")
         assert run({"manager": "dnf"})["manager"] == "dnf"
