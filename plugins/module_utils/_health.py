@@ -173,21 +173,19 @@ def _port_text(port: object, place: int) -> str:
 
 
 def _expect_url(url: str, place: int) -> None:
+    advice = "give an address that begins with http:// or https://"
     try:
         parts = urllib.parse.urlsplit(url)
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        # A password with one of /?# would end the address where it is, and be taken for a port.
-        if "@" not in parts.netloc and ":" in parts.netloc and "@" in url:
-            good = False
+        # A password of digits that has one of /?# in it looks like a port, and would be shown.
+        if parts.port is not None and "@" in url and "@" not in parts.netloc:
+            good, advice = False, "behind a port write @ as %40, and in a password / ? # as %2F %3F %23"
     except ValueError:
         good = False
     if not good:
         # Where the address ends that belongs to the password cannot be told.
         shown = clean(re.sub(r"://.*@", "://***@", url, flags=re.DOTALL))
-        raise HealthError(
-            f"urls[{place}] is {shown!r}: give an address that begins with http:// or https://, with "
-            "%2F, %3F, %23 and %40 for / ? # @ in a password or behind a port"
-        )
+        raise HealthError(f"urls[{place}] is {shown!r}: {advice}")
 
 
 def faults_of(baseline: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
