@@ -162,13 +162,13 @@ msg:
   sample: restored 1873 files and folders (5.4 MB) of 20261121T201500Z-3fa9c1 to /root/etc-before
 """
 
-import signal
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.restoring import Restored, Restoring
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.store import BackupError, Store
+from ansible_collections.inflight.jobs.plugins.module_utils._backup.termination import Terminated, heed_sigterm
 
 ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
     "directory": {"type": "path", "required": True},
@@ -196,14 +196,10 @@ def message(restoring: Restoring, restored: Restored, only_look: bool) -> str:
     return told
 
 
-def _terminated(*dummy: object) -> t.NoReturn:
-    raise SystemExit(128 + signal.SIGTERM)
-
-
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     # What was begun is removed.
-    signal.signal(signal.SIGTERM, _terminated)
+    heed_sigterm()
     options = module.params
     restoring = None
     known: dict[str, t.Any] = {}
@@ -214,7 +210,7 @@ def main() -> None:
         restoring = Restoring(store, backup, options["dest"], options["paths"], options["overwrite"])
         known["dest"] = restoring.dest
         restored = restoring.plan() if module.check_mode else restoring.run()
-    except BackupError as ex:
+    except (BackupError, Terminated) as ex:
         module.fail_json(msg=str(ex), changed=bool(restoring and restoring.changed), **known)
     except OSError as ex:
         why = f"{options['dest']} cannot be restored to: {ex.strerror}"

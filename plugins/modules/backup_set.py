@@ -382,7 +382,6 @@ msg:
   sample: backed up 1.8 MB
 """
 
-import signal
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -390,6 +389,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.making import Making
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.options import DATABASE
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.store import BackupError
+from ansible_collections.inflight.jobs.plugins.module_utils._backup.termination import Terminated, heed_sigterm
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.verify import CHECKS
 
 _COMMANDS: dict[str, t.Any] = {"type": "list", "elements": "str", "default": []}
@@ -442,10 +442,6 @@ ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
 }
 
 
-def _terminated(*dummy: object) -> t.NoReturn:
-    raise SystemExit(128 + signal.SIGTERM)
-
-
 def main() -> None:
     module = AnsibleModule(
         argument_spec=ARGUMENT_SPEC,
@@ -454,14 +450,14 @@ def main() -> None:
         supports_check_mode=True,
     )
     # What was begun is removed, and the commands after it run.
-    signal.signal(signal.SIGTERM, _terminated)
+    heed_sigterm()
     making = None
     try:
         making = Making(module.params)
         if module.check_mode:
             module.exit_json(changed=True, msg=making.plan())
         report = making.run()
-    except BackupError as ex:
+    except (BackupError, Terminated) as ex:
         made: dict[str, t.Any] = {"backup": making.report} if making and making.report else {}
         module.fail_json(msg=str(ex), changed=bool(made), **made)
     except OSError as ex:

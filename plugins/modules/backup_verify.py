@@ -163,7 +163,6 @@ msg:
 
 import contextlib
 import os
-import signal
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -171,6 +170,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.options import DATABASE
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.snapshots import verification_of
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.store import Backup, BackupError, Store
+from ansible_collections.inflight.jobs.plugins.module_utils._backup.termination import Terminated, heed_sigterm
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.verify import CHECKS, KINDS, Damaged
 
 ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
@@ -320,14 +320,10 @@ def message(found: t.Sequence[Found], directory: str) -> str:
     return "1 backup is good" if len(found) == 1 else f"{len(found)} backups are good"
 
 
-def _terminated(*dummy: object) -> t.NoReturn:
-    raise SystemExit(128 + signal.SIGTERM)
-
-
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     # What was restored for a check is removed.
-    signal.signal(signal.SIGTERM, _terminated)
+    heed_sigterm()
     options = module.params
     try:
         store = Store(options["directory"])
@@ -335,7 +331,13 @@ def main() -> None:
     except BackupError as ex:
         module.fail_json(msg=str(ex))
     verifying = Verifying(store, options, module.check_mode)
-    found = [one for name in dict.fromkeys(names) for one in verifying.run(name)]
+    found: list[Found] = []
+    try:
+        for name in dict.fromkeys(names):
+            found += verifying.run(name)
+    except Terminated as ex:
+        looked_at = [one.report() for one in found]
+        module.fail_json(msg=str(ex), changed=any(one.changed for one in found), backups=looked_at)
     result: dict[str, t.Any] = {
         "changed": any(one.changed for one in found),
         "msg": message(found, store.directory),

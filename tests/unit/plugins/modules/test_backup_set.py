@@ -372,7 +372,9 @@ def test_a_run_that_is_told_to_end_removes_what_it_wrote(host: Host, told: Told)
     assert told.words(1) == ["writing"]
     assert len(host.left()) == 1
     run.process.send_signal(signal.SIGTERM)
-    assert run.end() == (128 + signal.SIGTERM, "")
+    code, output = run.end()
+    assert code == 1
+    assert json.loads(output)["msg"] == "it was ended by SIGTERM, as when the host shuts down"
     assert told.words(2) == ["fail", "post"]
     assert host.left() == []
 
