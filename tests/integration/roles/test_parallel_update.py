@@ -35,6 +35,10 @@ MISTAKES: list[tuple[dict[str, t.Any], str]] = [
         {"snapshot": "command", "snapshot_command": "true", "rollback": "snapshot"},
         "parallel_update_rollback is snapshot, and parallel_update_rollback_command is empty",
     ),
+    (
+        {"snapshot": "lvm", "snapshot_volume": "vg/root", "rollback": "snapshot"},
+        "parallel_update_rollback would have to reboot it, and it is the host that Ansible runs on",
+    ),
 ]
 
 
