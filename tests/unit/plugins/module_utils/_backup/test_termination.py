@@ -20,15 +20,19 @@ def sigterm_as_before() -> t.Iterator[None]:
     signal.signal(signal.SIGTERM, before)
 
 
+def is_told_to_end_twice(cleaned_up: list[bool]) -> None:
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)
+        cleaned_up.append(True)
+
+
 def test_sigterm_unwinds_once() -> None:
     heed_sigterm()
-    cleaned_up = False
+    cleaned_up: list[bool] = []
     with pytest.raises(Terminated, match="ended by SIGTERM, as when the host shuts down"):
-        try:
-            os.kill(os.getpid(), signal.SIGTERM)
-        finally:
-            os.kill(os.getpid(), signal.SIGTERM)
-            cleaned_up = True
+        is_told_to_end_twice(cleaned_up)
     assert cleaned_up
 
 
