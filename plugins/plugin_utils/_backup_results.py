@@ -32,7 +32,8 @@ def of_jobs(registered: Mapping[str, t.Any], expected: Iterable[object] = ()) ->
         return _without_sets("failed", registered)
     sets = [_of_job(job) for job in jobs if isinstance(job, Mapping)]
     known = {found["set"] for found in sets}
-    sets += [_not_started(name) for name in expected if name not in known]
+    # In YAML a name may be a number; that of a job is text.
+    sets += [_not_started(name) for name in map(str, expected) if name not in known]
     return {
         "state": _state_of(sets),
         "msg": None,
@@ -88,7 +89,7 @@ def _of_job(job: Mapping[str, t.Any]) -> Result:
     return entry
 
 
-def _not_started(name: object) -> Result:
+def _not_started(name: str) -> Result:
     msg = "it was not started: other sets were, perhaps by an earlier run"
     return {"set": name, "state": "not_started", "msg": msg, "started_at": None, "ended_at": None, "warnings": []}
 

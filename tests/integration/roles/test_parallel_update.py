@@ -42,10 +42,12 @@ MISTAKES: list[tuple[dict[str, t.Any], str]] = [
 ]
 
 
-def check(sandbox: BatchSandbox, inventory: Path, **variables: t.Any) -> Outcome:
+def check(
+    sandbox: BatchSandbox, inventory: Path, playbook: str = "inflight.jobs.update", **variables: t.Any
+) -> Outcome:
     given = {"report_directory": str(sandbox.folder / "reports"), **variables}
     extra = json.dumps({f"parallel_update_{name}": value for name, value in given.items()})
-    command = ["ansible-playbook", "inflight.jobs.update", "--check", "-i", str(inventory), "-e", "target=these"]
+    command = ["ansible-playbook", playbook, "--check", "-i", str(inventory), "-e", "target=these"]
     return sandbox.start([*command, "--extra-vars", extra]).outcome()
 
 
@@ -136,3 +138,29 @@ def test_a_mistake_in_a_file_with_tasks_is_found_before_anything_is_begun(sandbo
     assert outcome.rc != 0
     assert "couldn't resolve module/action 'no.such.module'" in outcome.output
     assert "Look for what stands in the way" not in outcome.stdout
+
+
+def test_a_report_tells_nothing_of_what_an_earlier_one_has_told(sandbox: BatchSandbox) -> None:
+    # The second time, one host is not in it any more: a task of the user has failed on it.
+    playbook = sandbox.folder / "twice.yml"
+    playbook.write_text(
+        """
+- import_playbook: inflight.jobs.update
+- hosts: these
+  gather_facts: false
+  tasks:
+    - fail:
+      when: inventory_hostname == 'second'
+- import_playbook: inflight.jobs.update
+""",
+        encoding="utf-8",
+    )
+    inventory = written(sandbox, {"first": {"type": "fast"}, "second": {"type": "fast"}})
+    outcome = check(sandbox, inventory, playbook=str(playbook), on_failure="warn")
+    lines = [line.split() for line in outcome.stdout.splitlines() if line.startswith(("first ", "second "))]
+    assert [line[:2] for line in lines if line[1] in ("failed", "unreachable")] == [
+        ["first", "failed"],
+        ["second", "failed"],
+        ["first", "failed"],
+        ["second", "unreachable"],
+    ], outcome.stdout
