@@ -235,6 +235,7 @@ Group = t.Tuple[Repository, t.List[Backup]]
 NO_RULE = "no rule says what to keep, as all of keep_last, keep_daily and so on are 0"
 
 GONE = "its snapshot is not in the repository any more"
+ELSEWHERE = "its snapshot is in another repository than the one that is at its address now: see that it is mounted"
 
 # What an interrupted run has left of a backup that it deleted.
 _DELETED = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}\.deleted")
@@ -399,9 +400,14 @@ def _not_in(repository: Repository, backups: t.Iterable[Backup]) -> dict[str, st
     """What is wrong with those backups whose snapshots cannot be seen in a repository."""
     try:
         there = {one["id"] for one in repository.snapshots()}
+        missing = [backup for backup in backups if (backup.manifest or {}).get("snapshot") not in there]
+        identity = repository.identity() if missing else None
     except BackupError as ex:
         return {backup.id: f"its repository cannot be looked at: {ex}" for backup in backups}
-    return {backup.id: GONE for backup in backups if (backup.manifest or {}).get("snapshot") not in there}
+    return {
+        backup.id: GONE if (backup.manifest or {}).get("repository_id") == identity else ELSEWHERE
+        for backup in missing
+    }
 
 
 def _wrong_with(backup: Backup) -> str | None:

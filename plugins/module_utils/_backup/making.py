@@ -149,6 +149,11 @@ class Making:
                 f"the backups of the set {self._set} in {self._store.directory} are those of {last['host']}, and this "
                 f"is {self._host}: give each host a folder of its own"
             )
+        if self._repository:
+            snapshots = [backup for backup in every if backup.manifest and backup.manifest.get("engine") == RESTIC]
+            address = self._repository.address
+            inside = [one.id for one in snapshots if Repository.of(one.manifest or {}).address == address]
+            self._repository.holds = inside[-1] if inside else None
         backups = [backup for backup in every if backup.verified and self._is_alike(backup)]
         self._previous = backups[-1] if backups else None
 

@@ -54,7 +54,7 @@ class LockedError(BackupError):
 class Repository:
     """A repository, and what is needed to get into it.
 
-    record: what a manifest tells of it, which holds no secret.
+    record: what a manifest tells of it, which holds no secret. holds: the newest backup that is known to be in it.
     """
 
     def __init__(self, address: str, password_file: str, environment_file: str | None = None) -> None:
@@ -78,6 +78,7 @@ class Repository:
             "password_file": password_file,
             "environment_file": environment_file,
         }
+        self.holds: str | None = None
         self._known: dict[str, str] | None = None
 
     @classmethod
@@ -158,6 +159,16 @@ class Repository:
         """
         self.run("cat", "config", *READ_ONLY)
 
+    def identity(self) -> str:
+        """What tells it from others, wherever they are.
+
+        :raises BackupError: when that is not known.
+        """
+        try:
+            return str(json.loads(self.run("cat", "config", *READ_ONLY))["id"])
+        except (ValueError, TypeError, KeyError) as ex:
+            raise BackupError(f"restic does not tell the id of the repository {self.address}") from ex
+
     def unlock(self) -> None:
         """Remove the locks of runs that were killed. Those of runs that live stay."""
         self.run("unlock")
@@ -198,6 +209,12 @@ class Repository:
         """
         :raises BackupError: when it is not to be made.
         """
+        if self.holds:
+            # A new one in the place of one that is not mounted would look as if all were well.
+            raise NoRepositoryError(
+                f"{why}, and the backup {self.holds} is in it: see that it is mounted; if it is lost, begin a new one "
+                "with restic init"
+            ) from why
         if not init:
             raise NoRepositoryError(f"{why}: make it with restic init, or set init to true") from why
 

@@ -195,6 +195,7 @@ class Saving:
         return snapshot, {
             "snapshot": snapshot.id,
             "restic": self._repository.record,
+            "repository_id": self._repository.identity(),
             "paths": self._sources.paths,
             "bytes": snapshot.size,
             "added_bytes": _number(summary, "data_added"),

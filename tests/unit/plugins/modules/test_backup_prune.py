@@ -371,6 +371,7 @@ def snapshot(store: Store, repository: ResticRepository, days: float) -> Backup:
     (found,) = repository.ids() - before
     where = {"repository": str(repository.path), "password_file": str(repository.password_file)}
     told = {"engine": "restic", "snapshot": found, "restic": where, "paths": [__file__], "members": 1}
+    told["repository_id"] = json.loads(repository.run("cat", "config"))["id"]
     return unfinished.finish("etc", {"bytes": 1, "checks": ["list"], "files": [], **told})
 
 
@@ -410,6 +411,22 @@ def test_snapshots_go_with_their_backups_or_not_at_all(store: Store, run: Run, t
         for one in (first, second)
     ]
     assert ids(store) == [second.id, first.id]
+
+
+@needs_restic
+def test_snapshots_in_a_repository_that_is_not_mounted_are_not_taken_for_lost(
+    store: Store, run: Run, tmp_path: Path
+) -> None:
+    repository = restic_repository(tmp_path)
+    repository.run("init")
+    old = [snapshot(store, repository, days) for days in (3, 2)]
+    repository.path.rename(tmp_path / "not mounted")
+    repository.run("init")
+    new = snapshot(store, repository, 1)
+    answer = run(keep_last=1)
+    reason = "its snapshot is in another repository than the one that is at its address now: see that it is mounted"
+    assert the_set(answer)["left"] == [{"id": one.id, "reason": reason} for one in reversed(old)]
+    assert ids(store) == [*(one.id for one in old), new.id]
 
 
 def kilobytes(answer: Answer) -> int:

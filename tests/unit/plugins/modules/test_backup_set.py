@@ -222,6 +222,13 @@ def test_a_backup_by_restic(host: Host, tmp_path: Path) -> None:
     assert second["previous_bytes"] == 5
     assert repository.ids() == {first["snapshot"], second["snapshot"]}
     assert host.left() == [first["id"], second["id"]]
+    # No new one in the place of one that is not mounted.
+    repository.path.rename(tmp_path / "not mounted")
+    why = f"there is no repository at {repository.path}, and the backup {second['id']} is in it: see that it is mounted"
+    for check_mode in (True, False):
+        answer = host.run(engine="restic", restic=options, host="web1", _ansible_check_mode=check_mode)
+        assert answer["msg"].startswith(why)
+    assert not repository.path.exists()
 
 
 @pytest.mark.parametrize(
