@@ -14,6 +14,7 @@ import signal
 import subprocess
 import typing as t
 
+from ansible_collections.inflight.jobs.plugins.module_utils import _processes
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.store import BackupError
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.streams import Complaints, start
 
@@ -65,7 +66,6 @@ class Guard:
         self._post = post
         self._fail = fail
         self._good = False
-        self._pid = 0
         self._writer = self._answer = -1
 
     def good(self) -> None:
@@ -73,20 +73,35 @@ class Guard:
         self._good = True
 
     def __enter__(self) -> Guard:
+        """
+        :raises BackupError: when no process can be started.
+        """
         if self._post or self._fail:
             reader, self._writer = os.pipe()
             self._answer, writer = os.pipe()
             # What ends this process may be sent to its whole group.
             before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
             try:
-                self._pid = os.fork()
-                if not self._pid:
-                    self._watch(reader, writer)
+                between = os.fork()
+                if not between:
+                    self._leave(reader, writer)
                 os.close(reader)
                 os.close(writer)
+                if os.waitpid(between, 0)[1]:
+                    raise BackupError("no process can be started that runs the commands after the backup")
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return self
+
+    def _leave(self, reader: int, writer: int) -> t.NoReturn:
+        # A job that does not end in time is killed with all that descends from it, or carries its id: this does not.
+        code = 1
+        try:
+            if not os.fork():
+                self._watch(reader, writer)
+            code = 0
+        finally:
+            os._exit(code)
 
     def _watch(self, reader: int, writer: int) -> t.NoReturn:
         try:
@@ -95,6 +110,7 @@ class Guard:
                 signal.signal(number, _go_on)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
             os.setsid()
+            os.environ.pop(_processes.TAG, None)
             os.close(self._writer)
             os.close(self._answer)
             null = os.open(os.devnull, os.O_RDWR)
@@ -112,7 +128,7 @@ class Guard:
         """
         :raises BackupError: when a command failed, with the reason why the backup failed, if it did.
         """
-        if not self._pid:
+        if self._writer < 0:
             return
         if self._good:
             with contextlib.suppress(OSError):  # it was killed, which the answer tells
@@ -120,7 +136,6 @@ class Guard:
         os.close(self._writer)
         with open(self._answer, "rb") as answer:
             told = answer.read()
-        os.waitpid(self._pid, 0)
         reasons = json.loads(told) if told else ["post_commands were ended before they were through"]
         if reasons and (ex is None or isinstance(ex, BackupError)):
             raise BackupError("; ".join([*([str(ex)] if ex else []), *reasons])) from ex

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.inflight.jobs.plugins.module_utils import _processes
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.hooks import Guard, run_commands
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.store import BackupError
 
@@ -141,15 +142,21 @@ def test_without_commands_there_is_no_process() -> None:
 
 
 def test_a_guard_that_is_killed_is_noticed(told: Told) -> None:
-    def run() -> None:
-        with Guard([told.command("post")], []) as guard:
-            os.kill(guard._pid, signal.SIGKILL)
-            os.waitid(os.P_PID, guard._pid, os.WEXITED | os.WNOWAIT)
-            guard.good()
-
-    with pytest.raises(BackupError, match=r"^post_commands were ended before they were through$"):
-        run()
+    with (
+        pytest.raises(BackupError, match=r"^post_commands were ended before they were through$"),
+        Guard(["kill -KILL $PPID", told.command("post")], []) as guard,
+    ):
+        guard.good()
     assert told.nothing_more()
+
+
+def test_the_guard_and_its_commands_are_no_part_of_the_job(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(_processes.TAG, "j1.1")
+    children = Path("/proc/thread-self/children").read_text()
+    with Guard([f"test -z ${_processes.TAG}", told.command("post")], []) as guard:
+        assert Path("/proc/thread-self/children").read_text() == children
+        guard.good()
+    assert told.words(1) == ["post"]
 
 
 def exits() -> None:
