@@ -97,7 +97,7 @@ class Restoring:
         dest = self.dest
         if os.path.commonpath([dest, store.directory]) == store.directory:
             raise BackupError(f"dest is {dest}, which is inside of {store.directory}, where the backups are")
-        _expect_safe(dest)
+        _expect_safe(dest, os.path.dirname(dest))
         try:
             found = os.lstat(dest)
         except FileNotFoundError:
@@ -113,6 +113,8 @@ class Restoring:
         if not overwrite:
             what = "cannot be replaced, as it is a mount point" if is_empty else "is not empty"
             raise BackupError(f"dest is {dest}, which {what}: give another folder, or set overwrite")
+        # Beside a folder that is restored anew nobody else can write; into this one its owner can.
+        _expect_safe(dest, dest)
         return True
 
     def plan(self) -> Restored:
@@ -443,13 +445,13 @@ def _make_alike(model: str, folder: str) -> None:
         os.close(fd)
 
 
-def _expect_safe(dest: str) -> None:
+def _expect_safe(dest: str, path: str) -> None:
     """
+    :param path: the first folder to look at; those that it is in follow.
     :raises BackupError: when others could put something else in the place of a folder while it is restored.
     """
-    path = dest
-    while path != "/":
-        path = os.path.dirname(path)
+    above = ""
+    while path != above:
         with contextlib.suppress(FileNotFoundError):
             found = os.stat(path)
             shared = found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX
@@ -458,6 +460,7 @@ def _expect_safe(dest: str) -> None:
                     f"dest is {dest}, and others can change what is in {path}: "
                     "restore to another folder, or become the user that it belongs to"
                 )
+        path, above = os.path.dirname(path), path
 
 
 def _discard(folder: str) -> None:

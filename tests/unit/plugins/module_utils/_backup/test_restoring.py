@@ -596,5 +596,8 @@ def test_a_folder_that_others_can_swap_is_refused(tmp_path: Path, backup: Backup
     shared.chmod(0o777)
     for dest in (shared / "dest", shared / "below" / "dest"):
         assert refusal(backup, dest).startswith(f"dest is {dest}, and others can change what is in {shared}: ")
+    # As it is not empty, it would be restored in place.
+    told = refusal(backup, shared, overwrite=True)
+    assert told.startswith(f"dest is {shared}, and others can change what is in {shared}: ")
     shared.chmod(0o1777)
     restore(backup, shared / "dest")
