@@ -77,6 +77,7 @@ class Apt:
     """What it was asked for, and the programs of apt."""
 
     LOGS: t.Sequence[str] = ("/var/log/dpkg.log", "/var/log/apt/term.log")
+    FOLLOWED: t.Sequence[str] = (LOGS[0],)
 
     def __init__(self, options: t.Mapping[str, t.Any], run: RunCommand, workspace: Workspace) -> None:
         """

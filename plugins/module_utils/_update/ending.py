@@ -31,8 +31,7 @@ _NOTHING_ASKED = {"lock_timeout": 0, "security_only": False}
 def follower(workspace: Workspace, manager: packages.Manager, plan: Plan) -> t.Callable[[], str]:
     """A function that tells how far the installation is."""
     logs = (workspace.read(BEGUN) or {}).get("logs", {})
-    path = manager.LOGS[0]
-    return lambda: manager.progress(plan, _since(path, logs.get(path, 0)))
+    return lambda: manager.progress(plan, "".join(_since(path, logs.get(path, 0)) for path in manager.FOLLOWED))
 
 
 def finish(workspace: Workspace, run: RunCommand, *warnings: str) -> dict[str, t.Any]:

@@ -107,12 +107,13 @@ def files_beside(root: str = "/etc") -> dict[str, float]:
 class Manager(t.Protocol):
     """A package manager, as an update needs it. Every method may raise UpdateError.
 
-    environment: variables for each of its programs. LOGS: the files that it logs to, the one that tells its progress
-    first.
+    environment: variables for each of its programs. LOGS: the files that it logs to. FOLLOWED: those of them that
+    tell its progress.
     """
 
     environment: dict[str, str]
     LOGS: t.Sequence[str]
+    FOLLOWED: t.Sequence[str]
 
     def repair(self, wait: float) -> list[str]:
         """Finish what an earlier run has left half done, once its lock is free; the names of these packages."""

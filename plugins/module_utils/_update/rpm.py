@@ -28,9 +28,15 @@ _UPDATES_ARE_THERE = 100
 # What zypper ends with when all went well but for a repository that cannot be reached.
 _REPOSITORY_SKIPPED = 106
 # 2026-11-21T10:00:00+0000 SUBDEBUG Upgrade: ij-plain-2.0-1.noarch
-_LOGGED = re.compile(r"^\S+ \S+ (?:Upgrade|Installed): (\S+)-[^-\s]+-[^-\s]+$", re.MULTILINE)
+# 2026-11-21T10:00:00+0000 [4711] INFO RPM callback install stop "ij-plain-0:2.0-1.noarch" amount 6 total 6
+_LOGGED = re.compile(
+    r"^\S+ (?:\S+ (?:Upgrade|Installed): |\S+ \S+ RPM callback install stop \")(\S+)-[^-\s]+-[^-\s]+(?:$|\" )",
+    re.MULTILINE,
+)
 # Error in POSTIN scriptlet in rpm package ij-fails
 _FAILED = re.compile(r"Error in (\w+) scriptlet in rpm package (\S+)")
+# RPM callback non-critical error in %post scriptlet "ij-fails-0:1.0-1.noarch"; before dnf5 5.2.14 it was post-install.
+_FAILED_DNF5 = re.compile(r"RPM callback (?:non-critical )?error in %?(\S+) scriptlet \"(\S+)-[^-\s]+-[^-\s]+\"")
 # foo-0:1.0-1.* in the list of dnf, name = "foo" in that of dnf5
 _LOCKED = re.compile(r"^([^#\s!]\S*?)-(?:\d+:|\*)|^name = \"([^\"]+)\"", re.MULTILINE)
 _LISTS_OF_LOCKS = ("/etc/dnf/plugins/versionlock.list", "/etc/dnf/versionlock.toml")
@@ -39,8 +45,9 @@ _LISTS_OF_LOCKS = ("/etc/dnf/plugins/versionlock.list", "/etc/dnf/versionlock.to
 class Dnf:
     """dnf and dnf5: what it was asked for, and its programs."""
 
-    # dnf5 has one log for all, which the others do not write to.
+    # dnf5 has one log for all, which the others do not write to. A host can have both.
     LOGS: t.Sequence[str] = ("/var/log/dnf.rpm.log", "/var/log/dnf.log", "/var/log/dnf5.log")
+    FOLLOWED: t.Sequence[str] = (LOGS[0], LOGS[2])
 
     def __init__(self, options: t.Mapping[str, t.Any], run: RunCommand) -> None:
         """
@@ -86,7 +93,9 @@ class Dnf:
     def plan(self) -> Plan:
         """What the update is going to do, without what comes in anew."""
         options = self._options
-        every = self._available(["--setopt", f"metadata_expire={int(options['cache_valid_time'])}"])
+        age = int(options["cache_valid_time"])
+        # What stands in the file of a repository beats what is set for all.
+        every = self._available([f"--setopt=metadata_expire={age}", f"--setopt=*.metadata_expire={age}"])
         chosen = self._available(command=["check-update", "--security"]) if options["security_only"] else every
         names = {change.name for change in chosen} - matching(
             (change.name for change in chosen), [*options["exclude"], *options["hold"]]
@@ -117,7 +126,8 @@ class Dnf:
 
     def unfinished(self, log: str = "") -> list[tuple[str, str]]:
         """The packages whose scripts have failed. rpm counts these as installed, and dnf as a success."""
-        return [(name, f"{script.lower()} scriptlet failed") for script, name in sorted(set(_FAILED.findall(log)))]
+        found = sorted({*_FAILED.findall(log), *_FAILED_DNF5.findall(log)})
+        return [(name, f"{script.lower()} scriptlet failed") for script, name in found]
 
     def progress(self, plan: Plan, log: str) -> str:
         """How many packages are installed, of how many."""
@@ -130,6 +140,7 @@ class Zypper(Dnf):
     """zypper, of which only its lists are read here."""
 
     LOGS = ("/var/log/zypp/history", "/var/log/zypper.log")
+    FOLLOWED = (LOGS[0],)
 
     def __init__(self, options: t.Mapping[str, t.Any], run: RunCommand) -> None:
         super().__init__(options, run)

@@ -179,7 +179,7 @@ class TestLog:
 class TestFollower:
     @pytest.fixture
     def follow(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> t.Callable[[], str]:
-        monkeypatch.setattr(Apt, "LOGS", (str(host.dpkg), str(host.term)))
+        monkeypatch.setattr(Apt, "FOLLOWED", (str(host.dpkg),))
         host.workspace.write(BEGUN, host.begun)
         return ending.follower(host.workspace, Apt(OPTIONS, Replay({}), host.workspace), PLAN)
 
@@ -195,6 +195,13 @@ class TestFollower:
         assert follow().startswith("download ")
         host.dpkg.write_text("1 2 upgrade b:all 1\n", encoding="utf-8")
         assert follow() == "install 1 of 2, b"
+
+    def test_every_log_that_tells_of_it_is_followed(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(rpm.Dnf, "FOLLOWED", (str(host.dpkg), str(host.term)))
+        host.workspace.write(BEGUN, host.begun)
+        follow = ending.follower(host.workspace, rpm.Dnf(OPTIONS, Replay({})), PLAN)
+        append(host.term, '1 [2] INFO RPM callback install stop "a-0:2.0-1.noarch" amount 6 total 6\n')
+        assert follow() == "install 1 of 2, a"
 
     def test_without_a_log_there_is_something_to_say(self, host: Host) -> None:
         host.workspace.write(BEGUN, {})

@@ -68,6 +68,11 @@ def printed(text: str) -> str:
     return "".join(f"{line:<79}\n" for line in text.splitlines())
 
 
+def dnf5_log(*messages: str) -> str:
+    """As libdnf5 5.4.4 writes it."""
+    return "".join(f"2026-11-21T10:00:00+0000 [4711] {message}\n" for message in messages)
+
+
 def replay(exit_code: int = 100, updates: str = UPDATES) -> Replay:
     return Replay(
         {
@@ -129,7 +134,7 @@ class TestPlan:
     def test_what_dnf5_says(self, programs: set[str]) -> None:
         programs ^= {"dnf", "dnf5"}
         text = "bash.x86_64  5.2.32-1.fc41 updates\n\nObsoleting packages\nopenssl.x86_64 2-1 updates\n"
-        run = Replay({RPM: (0, INSTALLED), "dnf5 -q --setopt metadata_expire=3600 check-update": (100, text)})
+        run = Replay({RPM: (0, INSTALLED), "dnf5 -q --setopt=metadata_expire=3600 ": (100, text)})
         assert plan(run).changes == [Change("bash", "x86_64", "5.1.8-6.el9", "5.2.32-1.fc41", "updates")]
 
     @pytest.mark.parametrize("program", ["dnf", "dnf5"])
@@ -172,7 +177,8 @@ class TestPlan:
     def test_lists_may_be_as_old_as_is_said(self) -> None:
         run = replay()
         plan(run, cache_valid_time=7)
-        assert "dnf -q --setopt metadata_expire=7 check-update" in run.asked
+        # For those repositories, too, that say something else themselves, as those of AlmaLinux do.
+        assert "dnf -q --setopt=metadata_expire=7 --setopt=*.metadata_expire=7 check-update" in run.asked
 
     def test_the_language_of_who_logs_in_does_not_matter(self) -> None:
         assert Dnf(OPTIONS, replay()).environment == {"LANGUAGE": "C", "LC_ALL": "C.UTF-8"}
@@ -213,6 +219,17 @@ class TestProgress:
         found = Plan(plan().changes[:3], [], [])
         assert manager.progress(found, "") == "download 3 packages"
         assert manager.progress(found, self.LOG) == "install 2 of 3, kernel-core"
+
+    def test_what_dnf5_logs(self) -> None:
+        log = dnf5_log(
+            'INFO RPM callback install start "openssl-libs-1:3.0.7-28.fc41.x86_64" total 9',
+            'INFO RPM callback install stop "openssl-libs-1:3.0.7-28.fc41.x86_64" amount 9 total 9',
+            'INFO RPM callback install stop "kernel-core-0:6.11.4-301.fc41.x86_64" amount 9 total 9',
+            'INFO RPM callback uninstall stop "bash-0:5.2-1.fc41.x86_64" amount 9 total 9',
+        )
+        manager = Dnf(OPTIONS, replay())
+        assert "/var/log/dnf5.log" in manager.FOLLOWED
+        assert manager.progress(Plan(plan().changes[:3], [], []), log) == "install 2 of 3, kernel-core"
 
     def test_there_are_never_more_than_there_are(self) -> None:
         assert Dnf(OPTIONS, replay()).progress(Plan([], [], []), self.LOG) == "install 2 of 2, kernel-core"
@@ -283,6 +300,21 @@ def test_packages_whose_scripts_failed_are_told_once() -> None:
     )
     assert Dnf(OPTIONS, replay()).unfinished(log) == [
         ("ij-fails", "postin scriptlet failed"),
+        ("other", "preun scriptlet failed"),
+    ]
+
+
+def test_dnf5_says_it_in_other_words() -> None:
+    log = dnf5_log(
+        'WARNING RPM callback non-critical error in %post scriptlet "ij-fails-0:1.0-1.noarch"',
+        'INFO RPM callback stop %post scriptlet "ij-fails-0:1.0-1.noarch" return code 1',
+        'ERROR RPM callback error in %preun scriptlet "other-2:1-1.fc41.x86_64" return code 2',
+        # Of a version before 5.2.14.
+        'ERROR RPM callback error in post-install scriptlet "old-0:1-1.fc41.x86_64" return code 2',
+    )
+    assert Dnf(OPTIONS, replay()).unfinished(log) == [
+        ("ij-fails", "post scriptlet failed"),
+        ("old", "post-install scriptlet failed"),
         ("other", "preun scriptlet failed"),
     ]
 

@@ -21,6 +21,7 @@ import pytest
 from ansible_collections.inflight.jobs.plugins.module_utils import _host_lock, _processes
 from ansible_collections.inflight.jobs.plugins.module_utils._batch_folder import BatchFolder
 from ansible_collections.inflight.jobs.plugins.module_utils._jobs import JobDirectory
+from ansible_collections.inflight.jobs.plugins.module_utils._termination import Terminated
 from ansible_collections.inflight.jobs.plugins.module_utils._update import apt, beginning, ending, keeper, packages
 from ansible_collections.inflight.jobs.plugins.module_utils._update.packages import UpdateError
 from ansible_collections.inflight.jobs.plugins.module_utils._update.workspace import OUTCOME, REPORTED
@@ -89,7 +90,7 @@ class Update:
             try:
                 told = beginning.begin({**OPTIONS, "pause_timers": True, **options}, self.debian.run, self.workspace)
                 answer = {"told": told}
-            except UpdateError as ex:
+            except (UpdateError, Terminated) as ex:
                 answer = {"error": str(ex)}
             self._answer.write_text(json.dumps(answer), encoding="utf-8")
 
@@ -146,6 +147,7 @@ def update(
     monkeypatch.setattr(packages.files_beside, "__defaults__", (str(found.etc),))
     logs = (str(debian.root / "var/log/dpkg.log"), str(debian.root / "var/log/apt/term.log"))
     monkeypatch.setattr(apt.Apt, "LOGS", logs)
+    monkeypatch.setattr(apt.Apt, "FOLLOWED", logs[:1])
     monkeypatch.setattr(keeper, "EVERY", 0.05)
     monkeypatch.delenv(_processes.STATUS, raising=False)
     real = os.path.isdir
