@@ -75,6 +75,8 @@ notes:
     runs, against the installed ones of its kind; C(needrestart -b -k); and with dnf C(dnf needs-restarting -r).
   - Which kernel the boot loader takes is not known. Where an administrator has pinned an older one, a newer installed
     kernel is a V(yes) after every reboot.
+  - A kernel can be rebuilt under the name of the one that runs. Only images for x86 tell their build. Of another one it
+    is V(unknown) when the file has changed after the boot, and so it is when the image cannot be read.
 """
 
 EXAMPLES = r"""

@@ -106,10 +106,25 @@ class Need:
         if release not in same:
             others = f"the installed ones are {listed(sorted(installed))}" if installed else "no kernel is installed"
             return Verdict(UNKNOWN, f"{runs}, and {others}")
-        build = build_of(installed[release], release)
-        if build is not None and self._kernel.build not in build:
+        try:
+            build = build_of(installed[release], release)
+            changed_at = os.stat(installed[release]).st_ctime
+        except OSError as ex:
+            why = f"its image {shown(installed[release])} cannot be read: {ex.strerror}"
+            return Verdict(UNKNOWN, f"{runs}, and {why}")
+        if build is None:
+            booted_at = self._booted_at()
+            # No yes: that is also the time of a change of its mode or its owner.
+            if booted_at is None or changed_at >= booted_at:
+                return Verdict(UNKNOWN, f"{runs}, and its image may have been replaced after the boot")
+        elif self._kernel.build not in build:
             return Verdict(YES, f"{runs}, and another build of it is installed: {shown(build)}")
         return Verdict(NO, f"{runs}, and no newer one is installed")
+
+    def _booted_at(self) -> int | None:
+        """When the host has booted, by the clock that files have their times from; None when that is not known."""
+        found = re.search(r"^btime (\d+)$", self._host.read("proc/stat") or "", re.MULTILINE)
+        return int(found.group(1)) if found else None
 
     def _installed(self) -> dict[str, str]:
         """The releases of all kernels that could be booted, with their images."""
@@ -179,14 +194,14 @@ def _numbers(release: str) -> str:
 
 
 def build_of(image: str, release: str) -> str | None:
-    """The release and the build that a kernel for x86 has in its header; None when that is not known."""
-    try:
-        with open(image, "rb") as file:
-            head = file.read(0x210)
-            if head[0x202:0x206] != b"HdrS":
-                return None
-            file.seek(0x200 + int.from_bytes(head[0x20E:0x210], "little"))
-            text = file.read(256).partition(b"\0")[0].decode("ascii", "replace")
-    except OSError:
-        return None
+    """The release and the build that a kernel for x86 has in its header; None when it has none.
+
+    :raises OSError: when the image cannot be read.
+    """
+    with open(image, "rb") as file:
+        head = file.read(0x210)
+        if head[0x202:0x206] != b"HdrS":
+            return None
+        file.seek(0x200 + int.from_bytes(head[0x20E:0x210], "little"))
+        text = file.read(256).partition(b"\0")[0].decode("ascii", "replace")
     return text if text.startswith(f"{release} ") else None

@@ -8,7 +8,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 import struct
+import time
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,16 @@ from .hosts import Answer, Replay, host_of, put
 
 BUILD = "#1 SMP PREEMPT_DYNAMIC Debian 6.1.187-1 (2026-09-07)"
 RUNNING = "6.1.0-53-amd64"
+
+
+def boot(folder: Path, ago: float = -3600) -> None:
+    """The host has booted so many seconds ago: by default after all that a test does."""
+    put(folder, "proc/stat", f"cpu  1 2 3\nbtime {int(time.time() - ago)}\nprocesses 5\n")
+
+
+@pytest.fixture(autouse=True)
+def booted(tmp_path: Path) -> None:
+    boot(tmp_path)
 
 
 def need(
@@ -133,10 +145,38 @@ class TestKernel:
         assert "6.1.187-1" in verdict.reason
 
     @pytest.mark.parametrize("image", [b"", b"MZ" + b"\0" * 1000, bz_image("6.1.0-1-amd64", "#9"), b"\0" * 70000])
-    def test_an_image_that_does_not_tell_its_build_goes_by_its_name(self, tmp_path: Path, image: bytes) -> None:
+    def test_an_image_that_does_not_tell_its_build_goes_by_its_age(self, tmp_path: Path, image: bytes) -> None:
         install(tmp_path, RUNNING)
         (tmp_path / f"boot/vmlinuz-{RUNNING}").write_bytes(image)
         assert need(tmp_path).kernel().answer == "no"
+        # Whoever rebuilt it may have done so under its name.
+        boot(tmp_path, ago=60)
+        reason = f"the kernel {RUNNING} runs, and its image may have been replaced after the boot"
+        assert need(tmp_path).kernel() == Verdict("unknown", reason)
+
+    @pytest.mark.parametrize("text", ["", "cpu  1 2 3\n", "btime soon\n"])
+    def test_it_does_not_where_nobody_knows_when_the_host_has_booted(self, tmp_path: Path, text: str) -> None:
+        install(tmp_path, RUNNING)
+        put(tmp_path, "proc/stat", text)
+        assert need(tmp_path).kernel().answer == "unknown"
+
+    def test_an_image_that_tells_its_build_may_be_of_any_age(self, tmp_path: Path) -> None:
+        install(tmp_path, RUNNING)
+        (tmp_path / f"boot/vmlinuz-{RUNNING}").write_bytes(bz_image(RUNNING, BUILD))
+        boot(tmp_path, ago=60)
+        assert need(tmp_path).kernel().answer == "no"
+
+    def test_an_image_that_cannot_be_read_says_nothing(self, tmp_path: Path) -> None:
+        # Root can read all files, but not a folder as a file.
+        install(tmp_path)
+        os.makedirs(tmp_path / "lib/modules" / RUNNING / "vmlinuz")
+        path = tmp_path / "lib/modules" / RUNNING / "vmlinuz"
+        verdict = need(tmp_path).kernel()
+        assert verdict.answer == "unknown"
+        assert verdict.reason == f"the kernel {RUNNING} runs, and its image {path} cannot be read: Is a directory"
+        # A newer one needs none.
+        install(tmp_path, "6.1.0-54-amd64")
+        assert need(tmp_path).kernel().answer == "yes"
 
 
 @pytest.mark.parametrize(
@@ -268,6 +308,14 @@ class TestAll:
         assert found["needed"] == "no"
         assert found["reasons"] == ["the kernel 6.1.0-53-amd64 runs, and no newer one is installed"]
         assert found["sources"] == {"reboot_required": "unknown", "kernel": "no", "needrestart": "unknown"}
+
+    def test_who_knows_more_than_the_time_of_an_image_decides(self, tmp_path: Path) -> None:
+        install(tmp_path, RUNNING)
+        boot(tmp_path, ago=60)
+        assert need(tmp_path).report("apt")["needed"] == "unknown"
+        for state, expected in ((1, "no"), (2, "yes")):
+            found = need(tmp_path, answers=needrestart(state)).report("apt")
+            assert (found["needed"], found["sources"]["kernel"]) == (expected, "unknown")
 
     def test_when_nobody_knows_it_is_not_known_and_all_say_why(self, tmp_path: Path) -> None:
         found = need(tmp_path).report("apt")
