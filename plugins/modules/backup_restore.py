@@ -168,7 +168,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.restoring import Restored, Restoring
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.store import BackupError, Store
-from ansible_collections.inflight.jobs.plugins.module_utils._backup.termination import Terminated, heed_sigterm
+from ansible_collections.inflight.jobs.plugins.module_utils._termination import Terminated, heed_sigterm
 
 ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
     "directory": {"type": "path", "required": True},

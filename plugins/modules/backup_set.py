@@ -76,7 +76,7 @@ options:
             C(AWS_SECRET_ACCESS_KEY).
         type: path
       init:
-        description: Whether to make a repository where there is none.
+        description: Whether to make a repository where there is none. Not where an earlier backup is in it.
         type: bool
         default: false
       copy_to:
@@ -389,8 +389,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.making import Making
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.options import DATABASE
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.store import BackupError
-from ansible_collections.inflight.jobs.plugins.module_utils._backup.termination import Terminated, heed_sigterm
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.verify import CHECKS
+from ansible_collections.inflight.jobs.plugins.module_utils._termination import Terminated, heed_sigterm
 
 _COMMANDS: dict[str, t.Any] = {"type": "list", "elements": "str", "default": []}
 

@@ -170,8 +170,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.options import DATABASE
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.snapshots import verification_of
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.store import Backup, BackupError, Store
-from ansible_collections.inflight.jobs.plugins.module_utils._backup.termination import Terminated, heed_sigterm
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.verify import CHECKS, KINDS, Damaged
+from ansible_collections.inflight.jobs.plugins.module_utils._termination import Terminated, heed_sigterm
 
 ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
     "directory": {"type": "path", "required": True},

@@ -23,6 +23,7 @@ description:
     says of the other jobs how far the installation is (C(INFLIGHT_STATUS) of M(inflight.jobs.async_batch)). Then it
     starts the timers again, however the installation has ended, and writes down what has become of the packages, for
     M(inflight.jobs.update_end).
+  - Starts the timers again at once when it fails, or is ended by C(SIGTERM).
   - With apt, packages that are to stay as they are get a pin in a configuration of its own, and so does the time that
     apt waits for locks. The second task has to name that in its environment, as the example does. Holds and
     files of the host are never touched, so there is nothing to undo.
@@ -208,6 +209,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.inflight.jobs.plugins.module_utils._termination import Terminated, heed_sigterm
 from ansible_collections.inflight.jobs.plugins.module_utils._update import beginning
 from ansible_collections.inflight.jobs.plugins.module_utils._update.packages import UpdateError
 from ansible_collections.inflight.jobs.plugins.module_utils._update.workspace import Workspace
@@ -233,12 +235,13 @@ def main() -> None:
             module.fail_json(msg=f"{name} is {module.params[name]:g}: give seconds, 0 or more")
     if os.geteuid():
         module.fail_json(msg="only root can update packages: set become")
+    heed_sigterm()
     try:
         if module.check_mode:
             found = beginning.look(module.params, module.run_command)
         else:
             found = beginning.begin(module.params, module.run_command, Workspace())
-    except UpdateError as ex:
+    except (UpdateError, Terminated) as ex:
         module.fail_json(msg=str(ex))
     number = len(found["planned"])
     msg = f"{number} {'package' if number == 1 else 'packages'} to install or remove"

@@ -14,7 +14,7 @@ import tempfile
 import time
 import typing as t
 
-from ansible_collections.inflight.jobs.plugins.module_utils import _host_lock, _output, _processes
+from ansible_collections.inflight.jobs.plugins.module_utils import _host_lock, _output, _processes, _termination
 from ansible_collections.inflight.jobs.plugins.module_utils._update import ending, keeper, packages, timers
 from ansible_collections.inflight.jobs.plugins.module_utils._update.apt import ARCHIVES, LISTS, Apt
 from ansible_collections.inflight.jobs.plugins.module_utils._update.packages import Plan, RunCommand, UpdateError
@@ -88,6 +88,8 @@ def _begin_alone(
         follower = ending.follower(workspace, manager, plan)
         keeper.leave(batch, lock, lambda: ending.finish(workspace, run), follower, workspace)
     except BaseException:
+        # Whatever has failed may have failed because the job is being ended.
+        _termination.ignore_sigterm()
         if unreported:
             # What is in no report yet can still be asked for.
             ending.finish(workspace, run)
@@ -128,6 +130,7 @@ def _folder_in(folder: str, name: str) -> str:
     with writing(folder):
         os.chmod(folder, 0o711)  # the files in it are 0600 all the same
         os.makedirs(os.path.join(path, "partial"))
+        os.chmod(path, 0o755)  # whatever the umask: apt would fetch as root where its own user cannot get in
         with contextlib.suppress(LookupError):
             shutil.chown(os.path.join(path, "partial"), "_apt")
     return path

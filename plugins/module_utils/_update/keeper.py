@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import signal
 import time
 import typing as t
 
@@ -92,11 +93,17 @@ def leave(
     :raises UpdateError: when there can be no such process.
     """
     lock = _own_lock(workspace)
+    # What ends the module is not to unwind it in the keeper as well.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     try:
         is_keeper = os.fork() == 0
+        if is_keeper:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
     except OSError as ex:
         os.close(lock)
         raise UpdateError(f"no process can be started that looks after the update: {ex.strerror}") from ex
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     if not is_keeper:
         os.close(lock)
         return

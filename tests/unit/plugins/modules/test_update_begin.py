@@ -8,7 +8,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import typing as t
+from collections.abc import Iterator
 
 import pytest
 
@@ -29,6 +31,18 @@ __all__ = ["debian", "update"]
 def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     return runner(update_begin, monkeypatch, capfd)
+
+
+@pytest.fixture
+def unheeded() -> Iterator[None]:
+    """A SIGTERM that nobody heeds fails the test, and does not end it."""
+
+    def fail(*dummy: object) -> None:
+        pytest.fail("SIGTERM has ended the module")
+
+    before = signal.signal(signal.SIGTERM, fail)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture
@@ -125,3 +139,24 @@ class TestOnAHost:
             "the update would remove b, and allow_remove is false: have only safe updates, or allow that"
         )
         assert host.systemctl() == [STOP, START]
+
+    @pytest.mark.usefixtures("unheeded")
+    @pytest.mark.parametrize("check_mode", [True, False])
+    def test_when_it_is_told_to_end_it_starts_the_timers_again_and_says_why(
+        self, run: Run, host: Update, monkeypatch: t.Any, check_mode: bool
+    ) -> None:
+        real = host.debian.run
+
+        def told(command: list[str], *arguments: t.Any, **options: t.Any) -> tuple[int, str, str]:
+            if command[0] == "apt-mark":
+                os.kill(os.getpid(), signal.SIGTERM)
+            return real(command, *arguments, **options)
+
+        host.debian.run = told  # type: ignore[method-assign]
+        with host.batch() as folder:
+            monkeypatch.setenv(_processes.STATUS, folder.status_file(f"{folder.number}.0"))
+            answer = run({"manager": "apt"}, check_mode)
+        assert answer["failed"]
+        assert answer["msg"] == "it was ended by SIGTERM, as when the host shuts down"
+        assert host.systemctl() == ([] if check_mode else [STOP, START])
+        assert not host.workspace.has(BEGUN)

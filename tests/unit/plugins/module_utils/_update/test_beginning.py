@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import signal
+import stat
 import tempfile
 import typing as t
 from pathlib import Path
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.inflight.jobs.plugins.module_utils import _host_lock, _output
+from ansible_collections.inflight.jobs.plugins.module_utils._termination import heed_sigterm
 from ansible_collections.inflight.jobs.plugins.module_utils._update import beginning, keeper
 from ansible_collections.inflight.jobs.plugins.module_utils._update.packages import UpdateError
 from ansible_collections.inflight.jobs.plugins.module_utils._update.workspace import BEGUN, OUTCOME, REPORTED
@@ -231,6 +233,52 @@ class TestFailure:
         assert not offered.workspace.has(BEGUN)
 
 
+class TestTold:
+    """SIGTERM comes while it is at work."""
+
+    @pytest.fixture
+    def told_when(self, offered: Update) -> t.Callable[..., str]:
+        """Begin an update that is told to end by each command that begins so, when it has run; what it answers."""
+
+        def begin(*commands: str, **options: t.Any) -> str:
+            real = offered.debian.run
+
+            def run(command: list[str], *arguments: t.Any, **more: t.Any) -> tuple[int, str, str]:
+                answer = real(command, *arguments, **more)
+                if " ".join(command).startswith(commands):
+                    os.kill(os.getpid(), signal.SIGTERM)
+                return answer
+
+            offered.debian.run = run  # type: ignore[method-assign]
+            return failure(offered, heed_sigterm, **options)
+
+        return begin
+
+    @pytest.mark.parametrize("command", ["systemctl is-active", "systemctl stop", "apt-mark"])
+    def test_timers_are_started_again_and_nothing_is_left(
+        self, offered: Update, told_when: t.Callable[..., str], command: str
+    ) -> None:
+        # And once more, while they are started.
+        assert told_when(command, "systemctl start") == "it was ended by SIGTERM, as when the host shuts down"
+        assert offered.systemctl() == ([] if command == "systemctl is-active" else [STOP, START])
+        assert not offered.workspace.has(BEGUN)
+        assert not offered.is_locked()
+
+    def test_also_when_it_comes_after_another_failure(self, offered: Update, told_when: t.Callable[..., str]) -> None:
+        bad_sources(offered)
+        assert "apt-get update ended with 100" in told_when("systemctl start", cache_valid_time=0)
+        assert offered.systemctl() == [STOP, START]
+        assert not offered.workspace.has(BEGUN)
+
+    def test_what_is_in_no_report_can_still_be_asked_for(
+        self, offered: Update, told_when: t.Callable[..., str]
+    ) -> None:
+        offered.update(exclude=["b"])
+        assert "ended by SIGTERM" in told_when("systemctl stop")
+        assert offered.systemctl()[-1] == START
+        assert offered.versions() == [("a", "1.0", "2.0")]
+
+
 class TestUnreported:
     @pytest.fixture
     def once(self, offered: Update) -> Update:
@@ -338,6 +386,14 @@ class TestLook:
         assert (offered.debian.settings(), sorted(os.listdir(lists)), os.listdir(offered.workspace.path)) == before
         assert offered.systemctl() == []
         assert [os.path.exists(path) for path in made] == [False]
+
+    def test_what_is_fetched_is_fetched_by_the_user_of_apt(self, tmp_path: Path) -> None:
+        before = os.umask(0o077)
+        try:
+            path = beginning._folder_in(str(tmp_path), "lists")
+        finally:
+            os.umask(before)
+        assert [stat.S_IMODE(os.stat(folder).st_mode) for folder in (tmp_path, path)] == [0o711, 0o755]
 
     def test_it_is_what_the_update_does(self, offered: Update) -> None:
         offered.debian.apt()

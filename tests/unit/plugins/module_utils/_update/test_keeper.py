@@ -23,6 +23,7 @@ import pytest
 from ansible_collections.inflight.jobs.plugins.module_utils import _host_lock, _jobs, _output, _processes
 from ansible_collections.inflight.jobs.plugins.module_utils._batch_folder import BatchFolder
 from ansible_collections.inflight.jobs.plugins.module_utils._jobs import JobDirectory
+from ansible_collections.inflight.jobs.plugins.module_utils._termination import Terminated, heed_sigterm
 from ansible_collections.inflight.jobs.plugins.module_utils._update import keeper
 from ansible_collections.inflight.jobs.plugins.module_utils._update.keeper import Batch, batch_of, has_gone, leave
 from ansible_collections.inflight.jobs.plugins.module_utils._update.packages import UpdateError
@@ -289,6 +290,46 @@ class TestKeeper:
 
         assert exit_code(fork(body)) == 0
         assert (tmp_path / "lived").exists()
+
+    def test_it_has_no_part_in_how_the_module_heeds_sigterm(self, scene: Scene, tmp_path: Path) -> None:
+        def finish() -> None:
+            is_default = signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+            if is_default and signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, []):
+                (tmp_path / "as before").touch()
+
+        def body() -> None:
+            heed_sigterm()
+            leave(scene.batch, None, finish, lambda: "", scene.workspace)
+
+        assert exit_code(fork(body)) == 0
+        assert has_gone(scene.workspace, FOREVER)
+        assert (tmp_path / "as before").exists()
+
+    @pytest.mark.parametrize("to_keeper", [True, False])
+    def test_one_that_comes_just_then_unwinds_the_module_alone(
+        self, scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to_keeper: bool
+    ) -> None:
+        real = os.fork
+
+        def fork_meanwhile() -> int:
+            pid = real()
+            if to_keeper == (pid == 0):
+                os.kill(os.getpid(), signal.SIGTERM)
+            return pid
+
+        def body() -> None:
+            heed_sigterm()
+            monkeypatch.setattr(os, "fork", fork_meanwhile)
+            module = os.getpid()
+            try:
+                leave(scene.batch, None, (tmp_path / "finished").touch, lambda: "", scene.workspace)
+            except Terminated:
+                (tmp_path / ("module" if os.getpid() == module else "keeper")).touch()
+
+        assert exit_code(fork(body)) == 0
+        assert has_gone(scene.workspace, FOREVER)
+        found = [name for name in ("finished", "keeper", "module") if (tmp_path / name).exists()]
+        assert found == ([] if to_keeper else ["finished", "module"])
 
     def test_a_machine_that_is_full_of_processes_is_told(self, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
         def fork_fails() -> int:

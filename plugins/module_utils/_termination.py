@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# What a module of backups does when it is told to end: it removes what it has begun, and says what ended it.
+# What a module does when it is told to end: it puts back what it has changed, and says what ended it.
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
 from __future__ import annotations
@@ -22,13 +22,18 @@ class Terminated(SystemExit):
 
 
 def heed_sigterm() -> None:
-    """From now on SIGTERM raises Terminated, once: a second one does not disturb what the first has begun to remove."""
+    """From now on SIGTERM raises Terminated, once: a second one does not disturb what puts things back."""
     signal.signal(signal.SIGTERM, _terminate)
 
 
-def _terminate(*dummy: object) -> t.NoReturn:
+def ignore_sigterm() -> None:
+    """From now on SIGTERM does nothing, so that what puts things back comes to its end."""
     # Unlike SIG_IGN, a handler is not handed on to the programs that it starts.
     signal.signal(signal.SIGTERM, _go_on)
+
+
+def _terminate(*dummy: object) -> t.NoReturn:
+    ignore_sigterm()
     raise Terminated()
 
 

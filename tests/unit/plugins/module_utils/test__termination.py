@@ -10,7 +10,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.inflight.jobs.plugins.module_utils._backup.termination import Terminated, heed_sigterm
+from ansible_collections.inflight.jobs.plugins.module_utils._termination import Terminated, heed_sigterm, ignore_sigterm
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +34,14 @@ def test_sigterm_unwinds_once() -> None:
     with pytest.raises(Terminated, match="ended by SIGTERM, as when the host shuts down"):
         is_told_to_end_twice(cleaned_up)
     assert cleaned_up
+
+
+def test_what_puts_things_back_is_not_unwound() -> None:
+    heed_sigterm()
+    ignore_sigterm()
+    os.kill(os.getpid(), signal.SIGTERM)
+    # A program that is started then can be ended.
+    assert signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN
 
 
 def test_it_is_no_error_to_be_passed_over() -> None:
