@@ -405,8 +405,7 @@ def _not_in(repository: Repository, backups: t.Iterable[Backup]) -> dict[str, st
     except BackupError as ex:
         return {backup.id: f"its repository cannot be looked at: {ex}" for backup in backups}
     return {
-        backup.id: GONE if (backup.manifest or {}).get("repository_id") == identity else ELSEWHERE
-        for backup in missing
+        backup.id: GONE if (backup.manifest or {}).get("repository_id") == identity else ELSEWHERE for backup in missing
     }
 
 
