@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
+import time
 import typing as t
 
 from ansible_collections.inflight.jobs.plugins.module_utils import _processes
@@ -19,15 +21,20 @@ from ansible_collections.inflight.jobs.plugins.module_utils._backup.store import
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.streams import Complaints, start
 
 _GOOD = b"good"
+# So long may the commands go on, in seconds, after the process that makes the backup has been killed.
+GRACE = 600.0
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # Of what a command says, so many characters at most are told.
 _TOLD = 1000
 
 
-def run_commands(commands: t.Sequence[str], what: str) -> None:
+def run_commands(
+    commands: t.Sequence[str], what: str, wait: t.Callable[[subprocess.Popen[bytes]], int] | None = None
+) -> None:
     """Run commands of the shell, one after the other.
 
     :param what: the option that has them.
+    :param wait: waits for the end of one in a session of its own, and returns its exit code.
     :raises BackupError: when one fails; those behind it are not run.
     """
     for command in commands:
@@ -37,13 +44,14 @@ def run_commands(commands: t.Sequence[str], what: str) -> None:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
+                start_new_session=wait is not None,
             )
         except (OSError, ValueError) as ex:
             raise BackupError(f"a command of {what} cannot be run: {ex}") from ex
         # What it starts in the background may keep the pipe for long: its end is not waited for.
         output = Complaints(t.cast("t.IO[bytes]", process.stdout))
         try:
-            exit_code = process.wait()
+            exit_code = wait(process) if wait else process.wait()
         except BaseException:
             process.wait()  # the commands that run after it count on that
             raise
@@ -117,8 +125,9 @@ class Guard:
             for fd in range(3):
                 os.dup2(null, fd)
             told = b"".join(iter(lambda: os.read(reader, 64), b""))
-            reasons = [] if told == _GOOD else _tried(self._fail, "fail_commands")
-            reasons += _tried(self._post, "post_commands")
+            patience = _Patience(writer)
+            reasons = [] if told == _GOOD else _tried(self._fail, "fail_commands", patience)
+            reasons += _tried(self._post, "post_commands", patience)
             with contextlib.suppress(OSError), open(writer, "wb") as answer:
                 answer.write(json.dumps(reasons).encode())
         finally:
@@ -145,14 +154,43 @@ def _go_on(*dummy: object) -> None:
     """A signal that is to end the process that makes the backup: the commands after it run all the same."""
 
 
-def _tried(commands: t.Sequence[str], what: str) -> list[str]:
+class _Patience:
+    """Waits for commands as long as it takes, while the process that makes the backup does so as well.
+
+    Once that has been killed, no limit of its job ends them, and they keep the locks of the backup.
+    """
+
+    def __init__(self, writer: int) -> None:
+        """
+        :param writer: of a pipe that this process reads.
+        """
+        self._poll = select.poll()
+        self._poll.register(writer, 0)
+        self._due = float("inf")
+
+    def wait(self, process: subprocess.Popen[bytes]) -> int:
+        """The exit code of a command, which is killed with its group when it takes too long.
+
+        :param process: the leader of a session.
+        """
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(1)
+            if self._due == float("inf") and self._poll.poll(0):
+                self._due = time.monotonic() + GRACE
+            if time.monotonic() > self._due:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+
+
+def _tried(commands: t.Sequence[str], what: str, patience: _Patience) -> list[str]:
     """Run all commands, also behind one that fails; why those failed that did."""
-    return [reason for reason in (_reason(command, what) for command in commands) if reason]
+    return [reason for reason in (_reason(command, what, patience) for command in commands) if reason]
 
 
-def _reason(command: str, what: str) -> str | None:
+def _reason(command: str, what: str, patience: _Patience) -> str | None:
     try:
-        run_commands([command], what)
+        run_commands([command], what, patience.wait)
     except BackupError as ex:
         return str(ex)
     return None

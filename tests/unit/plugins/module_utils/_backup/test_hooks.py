@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.inflight.jobs.plugins.module_utils import _processes
+from ansible_collections.inflight.jobs.plugins.module_utils._backup import hooks
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.hooks import Guard, run_commands
 from ansible_collections.inflight.jobs.plugins.module_utils._backup.store import BackupError
 
@@ -202,6 +203,20 @@ def test_however_the_process_ends_the_commands_after_it_run(
     ended = exit_code(fork(body))
     assert ended == (5 if handled and code == -signal.SIGTERM else code)
     assert told.words(2) == ["fail", "post"]
+
+
+def test_commands_do_not_go_on_for_ever_when_the_backup_was_killed(
+    told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hooks, "GRACE", 0.1)
+    os.mkfifo(tmp_path / "never")
+
+    def body() -> None:
+        with Guard([f"read x < {tmp_path}/never", told.command("post")], []):
+            is_killed()
+
+    assert exit_code(fork(body)) == -signal.SIGKILL
+    assert told.words(1) == ["post"]
 
 
 def test_the_commands_have_the_signals_that_they_count_on(told: Told) -> None:
