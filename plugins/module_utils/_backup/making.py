@@ -150,12 +150,20 @@ class Making:
                 f"is {self._host}: give each host a folder of its own"
             )
         if self._repository:
-            snapshots = [backup for backup in every if backup.manifest and backup.manifest.get("engine") == RESTIC]
-            address = self._repository.address
-            inside = [one.id for one in snapshots if Repository.of(one.manifest or {}).address == address]
-            self._repository.holds = inside[-1] if inside else None
+            self._repository.holds = self._newest_in(self._repository)
         backups = [backup for backup in every if backup.verified and self._is_alike(backup)]
         self._previous = backups[-1] if backups else None
+
+    def _newest_in(self, repository: Repository) -> str | None:
+        """The newest backup of any set that was made in a repository."""
+        inside = [
+            backup.id
+            for name in self._store.sets()
+            for backup in self._store.backups(name)
+            if (backup.manifest or {}).get("engine") == RESTIC
+            and Repository.of(backup.manifest or {}).place == repository.place
+        ]
+        return max(inside, default=None)
 
     def _is_alike(self, backup: Backup) -> bool:
         """Whether the size of a backup says something of the next one: that of a snapshot is not compressed."""

@@ -94,6 +94,11 @@ class Repository:
         return os.path.realpath(path) if path.startswith("/") else None
 
     @property
+    def place(self) -> str:
+        """Where it is, however that is written."""
+        return self.folder or self.address.rstrip("/")
+
+    @property
     def environment(self) -> dict[str, str]:
         """What restic is told by variables, so that nobody sees it in the list of processes.
 

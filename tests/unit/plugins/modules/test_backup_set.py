@@ -228,6 +228,11 @@ def test_a_backup_by_restic(host: Host, tmp_path: Path) -> None:
     for check_mode in (True, False):
         answer = host.run(engine="restic", restic=options, host="web1", _ansible_check_mode=check_mode)
         assert answer["msg"].startswith(why)
+    # Nor by another set, or by another way to write the address.
+    options["repository"] += "/"
+    answer = host.run(name="other", engine="restic", restic=options, host="web1")
+    assert "there is no repository at" in answer["msg"]
+    assert f"the backup {second['id']} is in it" in answer["msg"]
     assert not repository.path.exists()
 
 
