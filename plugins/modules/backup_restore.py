@@ -55,6 +55,8 @@ options:
       - Whether to restore to a O(dest) that is not empty, over what is there.
       - Files of the same name are replaced. What the backup does not have stays as it is. Nothing is written when
         O(dest) has a symbolic link or a file in the place of a folder, or a folder in the place of a file.
+      - Not to a O(dest) that belongs to another user who is not root, or that others can write to. They could put a
+        link in the way.
       - When this is interrupted, part of the files is old and part of them is new.
       - A backup by restic is restored to a folder within O(dest) first, so there must be room for it twice.
     type: bool

@@ -454,11 +454,13 @@ def _expect_safe(dest: str, path: str) -> None:
     while path != above:
         with contextlib.suppress(FileNotFoundError):
             found = os.stat(path)
-            shared = found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX
-            if shared or found.st_uid not in (0, os.geteuid()):
+            foreign = found.st_uid not in (0, os.geteuid())
+            # The group of a user alone has the number of that user.
+            rights = 0o002 if found.st_gid in (0, found.st_uid) else 0o022
+            if foreign or (found.st_mode & rights and not found.st_mode & stat.S_ISVTX):
+                instead = "become the user that it belongs to" if foreign else "take the right to write from others"
                 raise BackupError(
-                    f"dest is {dest}, and others can change what is in {path}: "
-                    "restore to another folder, or become the user that it belongs to"
+                    f"dest is {dest}, and others can change what is in {path}: restore to another folder, or {instead}"
                 )
         path, above = os.path.dirname(path), path
 

@@ -599,5 +599,10 @@ def test_a_folder_that_others_can_swap_is_refused(tmp_path: Path, backup: Backup
     # As it is not empty, it would be restored in place.
     told = refusal(backup, shared, overwrite=True)
     assert told.startswith(f"dest is {shared}, and others can change what is in {shared}: ")
+    assert told.endswith("restore to another folder, or take the right to write from others")
+    if os.geteuid() == 0:
+        os.chown(shared, -1, 4711)
+        shared.chmod(0o775)
+        assert "others can change" in refusal(backup, shared, overwrite=True)
     shared.chmod(0o1777)
     restore(backup, shared / "dest")
