@@ -200,7 +200,7 @@ def test_a_report_tells_nothing_of_what_an_earlier_one_has_told(sandbox: BatchSa
 
 def test_an_option_left_empty_is_in_the_report_and_told_to_people(sandbox: BatchSandbox, listener: Listener) -> None:
     notify = [{"type": "webhook"}, {"type": "webhook", "url": listener.url("/told")}]
-    outcome = back_up(sandbox, keep_last=None, notify=notify)
+    outcome = back_up(sandbox, keep_last=None, report_formats=None, notify_on=None, notify=notify)
     assert outcome.rc != 0
     assert "parallel_backup_keep_last" in report_of(sandbox)["hosts"][0]["msg"]
     assert [path for path, dummy in listener.told] == ["/told"]
@@ -221,8 +221,10 @@ def test_a_name_may_be_a_number_and_a_list_may_be_text(sandbox: BatchSandbox) ->
 
 def test_the_report_is_in_the_folder_that_ansible_is_run_in(sandbox: BatchSandbox) -> None:
     command = ["ansible-playbook", "inflight.jobs.backup", "--limit", "localhost"]
-    assert sandbox.start(command, PWD="/nowhere").outcome().rc != 0  # there are no sets
-    assert len(list((sandbox.folder / "reports").glob("*.json"))) == 1
+    relative = ["--extra-vars", "parallel_backup_report_directory=elsewhere"]
+    for count, more in enumerate(([], relative), start=1):
+        assert sandbox.start([*command, *more], PWD="/nowhere").outcome().rc != 0  # there are no sets
+        assert len(list((sandbox.folder / "reports").glob("*.json"))) == count
 
 
 def test_another_machine_may_wait_for_the_backups(sandbox: BatchSandbox) -> None:
