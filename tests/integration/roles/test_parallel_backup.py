@@ -198,9 +198,9 @@ def test_a_report_tells_nothing_of_what_an_earlier_one_has_told(sandbox: BatchSa
     assert len(list((sandbox.folder / "reports").glob("*.json"))) == 2
 
 
-def test_an_option_left_empty_is_in_the_report_and_told_to_people(sandbox: BatchSandbox, listener: Listener) -> None:
+def test_a_wrong_option_is_in_the_report_and_told_to_people(sandbox: BatchSandbox, listener: Listener) -> None:
     notify = [{"type": "webhook"}, {"type": "webhook", "url": listener.url("/told")}]
-    outcome = back_up(sandbox, keep_last=None, report_formats=None, notify_on=None, notify=notify)
+    outcome = back_up(sandbox, keep_last=None, report_formats=None, notify_on="often", notify=notify)
     assert outcome.rc != 0
     assert "parallel_backup_keep_last" in report_of(sandbox)["hosts"][0]["msg"]
     assert [path for path, dummy in listener.told] == ["/told"]

@@ -140,6 +140,12 @@ def test_a_mistake_in_a_file_with_tasks_is_found_before_anything_is_begun(sandbo
     assert "Look for what stands in the way" not in outcome.stdout
 
 
+def test_a_relative_folder_for_reports_is_refused(sandbox: BatchSandbox) -> None:
+    outcome = check(sandbox, written(sandbox, {"first": {}}), report_directory="reports")
+    assert outcome.rc != 0
+    assert "preflight: parallel_update_report_directory is reports: give an absolute path" in outcome.output
+
+
 def test_a_report_tells_nothing_of_what_an_earlier_one_has_told(sandbox: BatchSandbox) -> None:
     # The second time, one host is not in it any more: a task of the user has failed on it.
     playbook = sandbox.folder / "twice.yml"
